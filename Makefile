@@ -1,0 +1,174 @@
+# `make run` and `make test` do all of their set-up. Steps leave a stamp in target/stamps and are not repeated
+# until what they depend on changes.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+.ONESHELL:
+
+STAMPS := target/stamps
+TOOLS := target/tools
+VENV := .venv
+NEXTEST := cargo-nextest@0.9.143
+CARGO_DENY := cargo-deny@0.20.2
+
+# Debian's packages that only the tests need, as command:package.
+TEST_PACKAGES := chromium:chromium pg_ctlcluster:postgresql-15 redis-server:redis-server
+
+PAGE_SOURCES := $(shell find web -name node_modules -prune -o -name dist -prune -o -type f -print 2>/dev/null)
+PEER_TESTS = $$(find tests/peers -name node_modules -prune -o -name '*.test.mjs' -print | sort)
+
+export PATH := $(CURDIR)/$(TOOLS)/bin:$(PATH)
+export PROMPTROOM_TEST_PYTHON := $(CURDIR)/$(VENV)/bin/python
+export PROMPTROOM_TEST_SERVER := $(CURDIR)/target/debug/promptroom
+
+say = @printf '\n\033[1m== %s\033[0m\n' "$(1)"
+
+##@ Using it
+.PHONY: help run build clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+run: build ## Build the page and the server, start it on http://127.0.0.1:8080 with its data in ./data
+	$(call say,Starting Promptroom. Stop it with Ctrl+C; what was saved stays in ./data)
+	@exec target/release/promptroom serve
+
+build: toolchain page ## Build the page and the optimised server, target/release/promptroom
+	$(call say,Building the server (the first time takes some minutes))
+	cargo build --release --locked -p promptroom
+
+clean: ## Remove everything that was built or installed here; ./data stays
+	rm -rf target $(VENV) web/dist web/node_modules
+	find tests -name node_modules -prune -exec rm -rf {} +
+
+##@ Working on it
+.PHONY: test fmt lint bench soak
+
+test: toolchain test-tools fmt-check lint deny-if-present test-rust test-page test-peers test-browser ## Check everything: format, lints, unit, integration, peer and browser tests
+	$(call say,All checks passed)
+
+fmt: $(STAMPS)/npm/web ## Format the Rust code and the page's
+	cargo fmt --all
+	cd web && npx biome check --write .
+
+lint: ## Clippy on everything, warnings are errors
+	$(call say,Clippy)
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+bench: toolchain ## Measure the server beside a bare relay and print one table
+	$(call say,Building optimised binaries)
+	cargo build --release --locked -p promptroom -p promptroom-loadtest
+	target/release/loadtest bench
+
+soak: toolchain test-tools test-binaries $(STAMPS)/npm/tests/peers $(STAMPS)/python ## Kill, cut and fuzz for about an hour instead of minutes
+	PROMPTROOM_SOAK=20 cargo nextest run --locked -p promptroom-tests --profile soak
+	PROMPTROOM_SOAK=20 node --test --test-reporter=spec $(PEER_TESTS)
+
+##@ Parts of `make test`
+.PHONY: fmt-check deny deny-if-present test-rust test-page test-peers test-browser page
+
+fmt-check: ## Is the Rust code formatted?
+	$(call say,Format)
+	cargo fmt --all --check
+
+deny: $(STAMPS)/cargo-deny ## Licences, sources and banned crates (installs cargo-deny, some minutes once)
+	cargo deny --locked check bans licenses sources
+
+test-rust: test-binaries $(STAMPS)/npm/tests/peers ## Unit and integration tests in Rust (they ask real Yjs for a second opinion)
+	$(call say,Rust tests)
+	cargo nextest run --locked --workspace
+
+test-page: $(STAMPS)/npm/web ## Types, lints, unit tests, build and size of the page
+	$(call say,The page: types and lints)
+	cd web && npm run check
+	$(call say,The page: unit tests)
+	cd web && npm test
+	$(call say,The page: build and size)
+	cd web && npm run build && npm run size
+
+test-peers: test-binaries $(STAMPS)/npm/tests/peers $(STAMPS)/python ## Stock Yjs clients, wire doubles and a real inference engine against the server
+	$(call say,Peer tests)
+	node --test --test-reporter=spec $(PEER_TESTS)
+
+test-browser: test-binaries page $(STAMPS)/npm/tests/e2e $(STAMPS)/python ## Two people in Chromium
+	$(call say,Browser tests)
+	cd tests/e2e && npm test
+
+page: web/dist/index.html
+
+# What the steps need. None of it is a target that one calls.
+.PHONY: toolchain test-tools test-binaries
+
+toolchain:
+	@missing=0
+	need() { command -v "$$1" >/dev/null || { echo "$$1 is missing: $$2" >&2; missing=1; }; }
+	need cargo "install Rust from https://rustup.rs (1.95 or newer)"
+	need cc "install a C compiler (Debian: apt-get install build-essential)"
+	need node "install Node.js 20.19 or newer"
+	need npm "install npm, which comes with Node.js"
+	if command -v node >/dev/null; then
+	  node -e 'const [major, minor] = process.versions.node.split(".").map(Number); process.exit(major > 20 || (major === 20 && minor >= 19) ? 0 : 1)' \
+	    || { echo "node $$(node --version) is too old: install Node.js 20.19 or newer" >&2; missing=1; }
+	fi
+	exit $$missing
+
+web/dist/index.html: $(PAGE_SOURCES) $(STAMPS)/npm/web
+	$(call say,Building the page)
+	cd web && npm run build
+	@touch $@
+
+$(STAMPS)/npm/%: %/package-lock.json
+	$(call say,Installing npm packages of $*)
+	cd $* && PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1 npm ci --no-audit --no-fund
+	@mkdir -p $(@D) && touch $@
+
+test-binaries: toolchain
+	$(call say,Building the tests and the server that they start)
+	cargo build --locked --workspace --all-targets
+
+# Debian's packages come by apt-get where this runs as root; everybody else is told the line to run.
+test-tools: $(STAMPS)/nextest
+	@lacking=()
+	for pair in $(TEST_PACKAGES); do
+	  command -v "$${pair%%:*}" >/dev/null || lacking+=("$${pair##*:}")
+	done
+	python3 -c 'import venv, ensurepip' 2>/dev/null || lacking+=(python3-venv)
+	if [ "$${#lacking[@]}" -gt 0 ]; then
+	  if [ "$$(id -u)" != 0 ]; then
+	    echo "The tests need Debian packages. Run: sudo apt-get install --no-install-recommends $${lacking[*]}" >&2
+	    exit 1
+	  fi
+	  printf '\n\033[1m== Installing %s\033[0m\n' "$${lacking[*]}"
+	  export DEBIAN_FRONTEND=noninteractive
+	  apt-get update -qq
+	  apt-get install -qq -y --no-install-recommends "$${lacking[@]}" >/dev/null
+	fi
+
+$(STAMPS)/nextest:
+	@if ! cargo nextest --version >/dev/null 2>&1; then
+	  printf '\n\033[1m== Building %s into $(TOOLS), once\033[0m\n' "$(NEXTEST)"
+	  cargo install --locked --root $(TOOLS) $(NEXTEST)
+	fi
+	mkdir -p $(@D) && touch $@
+
+$(STAMPS)/cargo-deny:
+	@if ! cargo deny --version >/dev/null 2>&1; then
+	  printf '\n\033[1m== Building %s into $(TOOLS), once\033[0m\n' "$(CARGO_DENY)"
+	  cargo install --locked --root $(TOOLS) $(CARGO_DENY)
+	fi
+	mkdir -p $(@D) && touch $@
+
+# Building cargo-deny cold costs as much as half of all the tests, so nobody has to.
+deny-if-present:
+	@if cargo deny --version >/dev/null 2>&1; then $(MAKE) deny; \
+	else echo "cargo-deny is not installed: licences and sources are not checked here (make deny does)"; fi
+
+$(STAMPS)/python: tests/requirements.txt
+	$(call say,Installing Python packages into $(VENV))
+	python3 -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	@mkdir -p $(@D) && touch $@

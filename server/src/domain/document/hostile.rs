@@ -1,0 +1,111 @@
+//! The document under mutated real traffic: it refuses or it stays a document that everybody can load.
+
+use super::differential::{Peer, bytes};
+use super::{ApplyError, Document};
+use serde_json::Value;
+
+const CORPUS: &str = include_str!("../../../../tests/peers/yjs/corpus.txt");
+const SEED: u64 = 20_261_124;
+const MUTATIONS: usize = 100_000;
+/// How many mutated frames one room gets before it is looked at.
+const FRAMES_PER_ROOM: usize = 400;
+
+/// The frames of each session, in order.
+fn corpus() -> Vec<Vec<Vec<u8>>> {
+    let session = |lines: &str| lines.lines().map(|line| bytes(&Value::from(line))).collect();
+    CORPUS.split("\n\n").map(session).filter(|frames: &Vec<_>| !frames.is_empty()).collect()
+}
+
+/// SplitMix64.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) as usize % end.max(1)
+    }
+
+    fn mutate(&mut self, frame: &[u8], other: &[u8]) -> Vec<u8> {
+        const EDGES: [u8; 12] = [0, 1, 2, 4, 7, 0x27, 0x3f, 0x40, 0x7f, 0x80, 0x84, 0xff];
+        let mut bytes = frame.to_vec();
+        for _ in 0..=self.below(3) {
+            let at = self.below(bytes.len());
+            match self.below(9) {
+                _ if bytes.is_empty() => bytes.push(0),
+                0 => bytes[at] ^= 1 << self.below(8),
+                1 => bytes[at] = EDGES[self.below(EDGES.len())],
+                2 => bytes[at] = bytes[at].wrapping_add(1),
+                3 => bytes[at] = bytes[at].wrapping_sub(1),
+                4 => bytes.insert(at, EDGES[self.below(EDGES.len())]),
+                5 => drop(bytes.remove(at)),
+                6 => bytes.truncate(at),
+                7 => {
+                    let from = self.below(other.len());
+                    let chunk = &other[from..(from + 1 + self.below(12)).min(other.len())];
+                    bytes.splice(at..at, chunk.iter().copied());
+                }
+                _ => {
+                    let end = (at + 1 + self.below(12)).min(bytes.len());
+                    let chunk = bytes[at..end].to_vec();
+                    bytes.splice(end..end, chunk);
+                }
+            }
+        }
+        bytes
+    }
+}
+
+#[test]
+fn mutated_traffic_is_refused_or_leaves_a_document_that_everybody_can_load() {
+    println!("seed {SEED}");
+    let sessions = corpus();
+    let mut random = Random(SEED);
+    let mut fresh = Peer::start(&["verify".to_owned()]);
+    let (mut applied, mut refused, mut broken, mut done) = (0, 0, 0, 0);
+    while done < MUTATIONS {
+        let frames = &sessions[random.below(sessions.len())];
+        let known = 1 + random.below(frames.len());
+        let rows = frames[..known].iter().map(Vec::as_slice);
+        let mut document = Document::load(1, None, rows).expect("real traffic loads");
+        for _ in 0..FRAMES_PER_ROOM {
+            let frame = &frames[random.below(frames.len())];
+            let others = &sessions[random.below(sessions.len())];
+            let other = &others[random.below(others.len())];
+            let mutated = random.mutate(frame, other);
+            done += 1;
+            match document.apply(&mutated) {
+                Ok(_) => applied += 1,
+                Err(ApplyError::Refused(_)) => refused += 1,
+                Err(ApplyError::Broken(_)) => {
+                    broken += 1;
+                    println!("broken by {mutated:02x?}");
+                    break;
+                }
+            }
+            let _ = document.diff(&mutated);
+        }
+        if broken == 0 {
+            check(&document, &mut fresh, done);
+        }
+    }
+    println!("{done} mutated frames: {applied} applied, {refused} refused, {broken} rooms broken");
+    assert_eq!(broken, 0, "bad input must close its socket, never the room");
+    assert!(applied > MUTATIONS / 100, "the mutations must be close enough to real traffic to get in");
+}
+
+/// Forged neighbours can make the order of letters depend on the order of arrival, in Yjs as in yrs; so what must
+/// agree is what both make of the same bytes, and that nothing is lost or waits.
+fn check(document: &Document, fresh: &mut Peer, done: usize) {
+    let state = document.encode_all().expect("an intact document encodes");
+    let again = Document::load(2, Some(&state), [].into_iter()).expect("its encoding loads in yrs");
+    let clocks: Vec<_> = document.index.clocks().collect();
+    assert_eq!(again.index.clocks().collect::<Vec<_>>(), clocks, "after {done} mutations");
+    assert!(document.content().is_ok() && again.content().is_ok() && document.digest().is_ok());
+    let read = fresh.verify(&state);
+    assert_eq!(read["waits"], false, "after {done} mutations: {read}");
+    assert_eq!(read["title"], Value::from(again.title().expect("a title")), "after {done} mutations");
+    assert_eq!(read["clocks"], serde_json::json!(clocks), "after {done} mutations");
+}

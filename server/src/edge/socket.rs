@@ -1,0 +1,114 @@
+//! A WebSocket with its bounds: small buffers, limited messages, and a limit on every wait.
+
+use crate::domain::refusal::Refusal;
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
+use bytes::Bytes;
+use futures_util::SinkExt;
+use promptroom_protocol::{RequestId, ServerFrame};
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// Kept per connection for as long as it is open, so it is small; larger messages grow it for as long as they last.
+const READ_BUFFER: usize = 2 << 10;
+/// Frames are gathered up to this before the system is called.
+const WRITE_BUFFER: usize = 8 << 10;
+const WRITE_BUFFER_MAX: usize = 64 << 20;
+/// A reader that takes nothing for this long is gone.
+const PROGRESS_LIMIT: Duration = Duration::from_secs(30);
+/// How long the other side has to answer our close.
+const CLOSE_LIMIT: Duration = Duration::from_secs(2);
+const CLOSE_REASON_BYTES_MAX: usize = 120;
+
+pub struct Socket(WebSocket);
+
+/// The other side is gone, or takes nothing any more.
+#[derive(Debug)]
+pub struct Gone;
+
+/// What came in.
+pub enum Incoming {
+    Frame(Bytes),
+    /// A ping or a pong: a sign of life.
+    Life,
+    /// Text, which this protocol does not know.
+    Text,
+}
+
+pub fn bounded(upgrade: WebSocketUpgrade, message_bytes: usize) -> WebSocketUpgrade {
+    upgrade
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(WRITE_BUFFER)
+        .max_write_buffer_size(WRITE_BUFFER_MAX)
+        .max_message_size(message_bytes)
+        .max_frame_size(message_bytes)
+}
+
+impl Socket {
+    pub fn new(socket: WebSocket) -> Self {
+        Socket(socket)
+    }
+
+    /// The next message; cancel-safe. A broken or oversized one is an end like any other, with its reason.
+    pub async fn next(&mut self) -> Result<Incoming, Option<Refusal>> {
+        match self.0.recv().await {
+            Some(Ok(Message::Binary(bytes))) => Ok(Incoming::Frame(bytes)),
+            Some(Ok(Message::Text(_))) => Ok(Incoming::Text),
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(Incoming::Life),
+            Some(Ok(Message::Close(_))) | None => Err(None),
+            Some(Err(error)) => Err(broken(&error)),
+        }
+    }
+
+    /// Puts a frame into the write buffer, waiting while that is full.
+    pub async fn feed(&mut self, frame: Bytes) -> Result<(), Gone> {
+        match timeout(PROGRESS_LIMIT, self.0.feed(Message::Binary(frame))).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(Gone),
+        }
+    }
+
+    pub async fn flush(&mut self) -> Result<(), Gone> {
+        match timeout(PROGRESS_LIMIT, self.0.flush()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(Gone),
+        }
+    }
+
+    pub async fn ping(&mut self) -> Result<(), Gone> {
+        match timeout(PROGRESS_LIMIT, self.0.send(Message::Ping(Bytes::new()))).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(Gone),
+        }
+    }
+
+    /// Says why, closes, and waits a moment for the other side, so that the reason is not lost in a reset.
+    pub async fn close(mut self, refusal: &Refusal, request_id: RequestId, versioned: bool) {
+        let problem = refusal.problem(Some(request_id));
+        let mut reason = format!("{}: {}", problem.code, problem.title);
+        reason.truncate(reason.floor_char_boundary(CLOSE_REASON_BYTES_MAX));
+        let closing = async {
+            if versioned {
+                self.0.feed(Message::Binary(ServerFrame::Problem(Box::new(problem)).encode())).await?;
+            }
+            let frame = CloseFrame { code: refusal.close_code().number(), reason: reason.into() };
+            self.0.send(Message::Close(Some(frame))).await?;
+            while let Some(Ok(_)) = self.0.recv().await {}
+            Ok::<(), axum::Error>(())
+        };
+        if timeout(CLOSE_LIMIT, closing).await.is_err() {
+            tracing::debug!(code = refusal.code(), "the other side did not answer our close");
+        }
+    }
+}
+
+/// Whether a failed read deserves a word to the other side.
+fn broken(error: &axum::Error) -> Option<Refusal> {
+    let text = error.to_string();
+    if text.contains("too long") || text.contains("too large") || text.contains("Space limit exceeded") {
+        return Some(Refusal::MessageTooLarge);
+    }
+    if text.contains("rotocol") || text.contains("UTF-8") || text.contains("utf-8") {
+        return Some(Refusal::FrameMalformed { detail: "The WebSocket message cannot be read.".to_owned() });
+    }
+    None
+}

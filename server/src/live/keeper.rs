@@ -1,0 +1,179 @@
+//! The store's cursor over all rooms of the node: one commit for all that is unwritten, then the saved marks move.
+//!
+//! Rooms say that they have something; the keeper takes it at most every few milliseconds, so that many edits
+//! share one commit, and repeats what did not succeed: merging a row twice changes nothing.
+
+use crate::domain::{log::Position, refusal::Refusal};
+use crate::live::{clock::now_ms, room::Room, tasks::Tasks};
+use crate::store::{CommitOutcome, RoomRows, Store, StoreError};
+use parking_lot::Mutex;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::sync::{Notify, watch};
+
+/// Commits start at least this far apart, so that edits share them.
+const WINDOW: Duration = Duration::from_millis(4);
+/// What one room may add to one commit.
+const ROOM_BYTES_MAX: usize = 1 << 20;
+const RETRY_MIN: Duration = Duration::from_millis(20);
+const RETRY_MAX: Duration = Duration::from_secs(1);
+
+pub struct Keeper {
+    store: Arc<Store>,
+    waiting: Mutex<Vec<Arc<Room>>>,
+    bell: Notify,
+    /// Rung when rows were checked under rights that have changed since.
+    rights_bell: Arc<Notify>,
+    /// Batches started and done, so that the end of a room's life can wait for what is under way.
+    batches: watch::Sender<Batches>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Batches {
+    started: u64,
+    done: u64,
+}
+
+/// One room's part of a batch.
+struct Part {
+    room: Arc<Room>,
+    last: Position,
+    title: Option<String>,
+    rows: RoomRows,
+}
+
+impl Keeper {
+    pub fn start(store: Arc<Store>, rights_bell: Arc<Notify>, tasks: &Tasks) -> Arc<Self> {
+        let keeper = Arc::new(Keeper {
+            store,
+            waiting: Mutex::default(),
+            bell: Notify::new(),
+            rights_bell,
+            batches: watch::Sender::new(Batches::default()),
+        });
+        tasks.spawn(keeper.clone().keep(tasks.clone()));
+        keeper
+    }
+
+    /// The room has something to write.
+    pub fn hand_over(&self, room: &Arc<Room>) {
+        if room.claim_for_keeper() {
+            self.waiting.lock().push(room.clone());
+            self.bell.notify_one();
+        }
+    }
+
+    /// Resolves when nothing that was under way when this was called is under way any more.
+    pub async fn settled(&self) {
+        let mut batches = self.batches.subscribe();
+        let started = batches.borrow().started;
+        // The sender lives as long as `self`, so this only ever ends by the condition.
+        let _ = batches.wait_for(|now| now.done >= started).await;
+    }
+
+    async fn keep(self: Arc<Self>, tasks: Tasks) {
+        let mut last_start = Instant::now();
+        loop {
+            tokio::select! {
+                () = self.bell.notified() => {}
+                () = tasks.stopped() => {
+                    self.write_waiting().await;
+                    return;
+                }
+            }
+            tokio::time::sleep_until((last_start + WINDOW).into()).await;
+            last_start = Instant::now();
+            self.write_waiting().await;
+        }
+    }
+
+    async fn write_waiting(&self) {
+        let rooms = std::mem::take(&mut *self.waiting.lock());
+        self.batches.send_modify(|batches| batches.started += 1);
+        let parts: Vec<Part> = rooms.into_iter().filter_map(part).collect();
+        self.write(parts).await;
+        self.batches.send_modify(|batches| batches.done += 1);
+    }
+
+    /// Writes all parts, repeating while the store is away and halving the batch when it refuses.
+    async fn write(&self, parts: Vec<Part>) {
+        let mut batches = vec![parts];
+        let mut retry = RETRY_MIN;
+        let mut told = false;
+        while let Some(mut parts) = batches.pop() {
+            parts.retain(|part| !part.room.is_ended());
+            if parts.is_empty() {
+                continue;
+            }
+            let rows: Vec<RoomRows> = parts.iter().map(|part| part.rows.clone()).collect();
+            let begun = Instant::now();
+            match self.store.commit(&rows).await {
+                Ok(outcomes) => {
+                    metrics::histogram!("promptroom_commit_seconds").record(begun.elapsed().as_secs_f64());
+                    retry = RETRY_MIN;
+                    for (part, outcome) in parts.iter().zip(outcomes) {
+                        self.settle(part, outcome);
+                    }
+                }
+                Err(error) if error.is_transient() => {
+                    if !told {
+                        tracing::warn!(%error, rooms = parts.len(), "the store takes no edits; they wait in memory");
+                        told = true;
+                    }
+                    batches.push(parts);
+                    tokio::time::sleep(retry).await;
+                    retry = (retry * 2).min(RETRY_MAX);
+                }
+                Err(error) => self.divide(parts, &error, &mut batches),
+            }
+        }
+        if told {
+            tracing::info!("the store takes edits again");
+        }
+    }
+
+    fn divide(&self, mut parts: Vec<Part>, error: &StoreError, batches: &mut Vec<Vec<Part>>) {
+        if let [part] = &parts[..] {
+            tracing::error!(%error, prompt.id = %part.room.prompt, "a room's edits cannot be written; its life ends");
+            part.room.end(Refusal::RoomRestarted);
+            return;
+        }
+        batches.push(parts.split_off(parts.len() / 2));
+        batches.push(parts);
+    }
+
+    fn settle(&self, part: &Part, outcome: CommitOutcome) {
+        match outcome {
+            CommitOutcome::Committed { first, .. } => {
+                if part.room.written(part.last, first, part.title.as_ref()).is_err() {
+                    tracing::warn!(prompt.id = %part.room.prompt, "somebody else wrote to the room; its life ends");
+                    part.room.end(Refusal::RoomRestarted);
+                } else if part.room.has_unwritten() {
+                    self.hand_over(&part.room);
+                }
+            }
+            CommitOutcome::LineageChanged => part.room.end(Refusal::LineageChanged),
+            CommitOutcome::Deleted => part.room.end(Refusal::PromptDeleted),
+            CommitOutcome::RightsMoved { .. } => {
+                // The authority looks at everybody's rights again; whoever kept theirs is written next time.
+                self.rights_bell.notify_one();
+                self.hand_over(&part.room);
+            }
+        }
+    }
+}
+
+fn part(room: Arc<Room>) -> Option<Part> {
+    let unwritten = room.take_unwritten(ROOM_BYTES_MAX)?;
+    let rows = RoomRows {
+        prompt: room.prompt,
+        lineage: room.lineage,
+        rights_epoch: room.rights_epoch(),
+        rows: unwritten.rows,
+        title: unwritten.title.clone(),
+        now_ms: now_ms(),
+    };
+    Some(Part { room, last: unwritten.last, title: unwritten.title, rows })
+}

@@ -1,0 +1,245 @@
+//! Attempts: each request to a provider is written down before it leaves, and settled exactly once.
+
+use super::column::{Columns, int};
+use super::sqlite::{Connection, Row, Statement};
+use super::{AttemptId, NodeId, Result, Store, runs, summary};
+use promptroom_protocol::{Epoch, MemberId, Nanodollars, Offset, PromptId, RunId, Usage};
+
+/// Attempts settled in one transaction by the clean-up.
+const ORPHANS_MAX: i64 = 100;
+
+statements! {
+    ADMIT = "UPDATE runs SET state = CASE WHEN state = 'queued' THEN 'admitted' ELSE state END,
+        admitted_at_ms = COALESCE(admitted_at_ms, $3)
+        WHERE id = $1 AND epoch = $2 AND ended_at_ms IS NULL AND cancel_requested_by IS NULL
+        RETURNING prompt_id, workspace_id, stored";
+    WHY_REFUSED = "SELECT cancel_requested_by FROM runs WHERE id = $1 AND epoch = $2 AND ended_at_ms IS NULL";
+    EXISTS = "SELECT 1 AS yes FROM run_attempts WHERE id = $1";
+    ADD = "INSERT INTO run_attempts (id, workspace_id, run_id, epoch, node_id, start, price_json, admitted_at_ms,
+        input_tokens, cached_input_tokens, output_tokens, reasoning_tokens, estimated)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, 0, 0, 1)";
+    NOTE_USAGE = "UPDATE run_attempts SET input_tokens = $3, cached_input_tokens = $4, output_tokens = $5,
+        reasoning_tokens = $6, estimated = $7 WHERE run_id = $1 AND epoch = $2 AND settled_at_ms IS NULL";
+    SETTLE = "UPDATE run_attempts SET input_tokens = $2, cached_input_tokens = $3, output_tokens = $4,
+        reasoning_tokens = $5, estimated = $6, cost_nanos = $7, settled_at_ms = $8
+        WHERE id = $1 AND settled_at_ms IS NULL RETURNING run_id";
+    RUN_CHANGED = "UPDATE prompts SET revision = revision + 1
+        WHERE id = (SELECT prompt_id FROM runs WHERE id = $1)";
+    OPEN_OF_RUN = "SELECT id, run_id, start, price_json, input_tokens, cached_input_tokens, output_tokens,
+        reasoning_tokens, estimated FROM run_attempts WHERE run_id = $1 AND settled_at_ms IS NULL";
+}
+
+#[derive(Clone, Debug)]
+pub struct NewAttempt {
+    pub id: AttemptId,
+    pub run: RunId,
+    pub epoch: Epoch,
+    pub node: NodeId,
+    /// The prices it runs under, in the caller's form.
+    pub price_json: String,
+    /// What the input is thought to be, until the provider says.
+    pub input_tokens: u64,
+    pub now_ms: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AdmitOutcome {
+    Admitted,
+    /// Somebody asked for a stop before it began: no attempt was made.
+    CancelRequested {
+        by: MemberId,
+    },
+    /// Another driver has the run, or it has ended.
+    Fenced,
+}
+
+/// An attempt whose end nobody told us: what an estimate can be made from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenAttempt {
+    pub id: AttemptId,
+    pub run: RunId,
+    pub price_json: String,
+    /// As far as it was reported or estimated while it went on.
+    pub usage: Usage,
+    /// Bytes of its output that are stored.
+    pub received_bytes: u64,
+}
+
+/// What an attempt came to; no cost if no price is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bill {
+    pub usage: Usage,
+    pub cost: Option<Nanodollars>,
+}
+
+impl Store {
+    /// Writes the attempt before its request leaves; repeating it with the same id does nothing twice.
+    pub async fn admit_run(&self, attempt: &NewAttempt) -> Result<AdmitOutcome> {
+        let mut transaction = self.db.write().await?;
+        let admitted = sqlx::query(ADMIT)
+            .bind(attempt.run.0)
+            .bind(i64::from(attempt.epoch.0))
+            .bind(int(attempt.now_ms))
+            .fetch_optional(&mut *transaction)
+            .await?;
+        let Some(run) = admitted else { return why_refused(&mut transaction, attempt).await };
+        if exists(&mut transaction, attempt.id).await? {
+            return Ok(AdmitOutcome::Admitted);
+        }
+        add(&mut transaction, attempt, &run).await?;
+        runs::move_revision(&mut transaction, PromptId(run.uuid("prompt_id")?)).await?;
+        transaction.commit().await?;
+        Ok(AdmitOutcome::Admitted)
+    }
+
+    /// Whether this call settled it; an attempt that is settled stays as it is.
+    pub async fn settle_attempt(&self, id: AttemptId, bill: &Bill, now_ms: u64) -> Result<bool> {
+        let mut transaction = self.db.write().await?;
+        let settled = settle(&mut transaction, id, bill, now_ms).await?;
+        if let Some(run) = settled {
+            sqlx::query(RUN_CHANGED).bind(run.0).execute(&mut *transaction).await?;
+        }
+        transaction.commit().await?;
+        Ok(settled.is_some())
+    }
+
+    /// Settles by `estimate` what nodes that are not `alive` left open on ended runs, at most 100 at a time; how many.
+    pub async fn settle_orphans(
+        &self,
+        alive: &[NodeId],
+        estimate: fn(&OpenAttempt) -> Bill,
+        now_ms: u64,
+    ) -> Result<u64> {
+        let orphans = self.orphans(alive).await?;
+        if orphans.is_empty() {
+            return Ok(0);
+        }
+        let mut transaction = self.db.write().await?;
+        let mut count = 0;
+        for orphan in orphans {
+            let settled = settle(&mut transaction, orphan.id, &estimate(&orphan), now_ms).await?;
+            count += u64::from(settled.is_some());
+        }
+        transaction.commit().await?;
+        Ok(count)
+    }
+
+    async fn orphans(&self, alive: &[NodeId]) -> Result<Vec<OpenAttempt>> {
+        let mut query = Statement::new(
+            "SELECT run_attempts.id, run_id, start, price_json, input_tokens, cached_input_tokens, output_tokens,
+            reasoning_tokens, estimated, stored FROM run_attempts JOIN runs ON runs.id = run_attempts.run_id
+            WHERE settled_at_ms IS NULL AND runs.ended_at_ms IS NOT NULL",
+        );
+        for node in alive {
+            query.push(" AND run_attempts.node_id <> ").push_bind(node.0);
+        }
+        query.push(" ORDER BY run_attempts.admitted_at_ms LIMIT ").push_bind(ORPHANS_MAX);
+        let mut connection = self.db.read().await?;
+        let rows = query.build().persistent(false).fetch_all(&mut *connection).await?;
+        rows.iter().map(|row| read_open(row, Offset(row.number("stored")?))).collect()
+    }
+}
+
+/// What the provider has reported so far, or we have counted.
+pub(super) async fn note_usage(
+    connection: &mut Connection,
+    run: RunId,
+    epoch: Epoch,
+    usage: &Usage,
+) -> Result<()> {
+    sqlx::query(NOTE_USAGE)
+        .bind(run.0)
+        .bind(i64::from(epoch.0))
+        .bind(int(usage.input_tokens))
+        .bind(int(usage.cached_input_tokens))
+        .bind(int(usage.output_tokens))
+        .bind(int(usage.reasoning_tokens))
+        .bind(i64::from(usage.estimated))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// The run whose attempt this call settled; `None` if it was settled before.
+pub(super) async fn settle(
+    connection: &mut Connection,
+    id: AttemptId,
+    bill: &Bill,
+    now_ms: u64,
+) -> Result<Option<RunId>> {
+    let row = sqlx::query(SETTLE)
+        .bind(id.0)
+        .bind(int(bill.usage.input_tokens))
+        .bind(int(bill.usage.cached_input_tokens))
+        .bind(int(bill.usage.output_tokens))
+        .bind(int(bill.usage.reasoning_tokens))
+        .bind(i64::from(bill.usage.estimated))
+        .bind(bill.cost.map(|cost| cost.0))
+        .bind(int(now_ms))
+        .fetch_optional(connection)
+        .await?;
+    row.map(|row| Ok(RunId(row.uuid("run_id")?))).transpose()
+}
+
+/// Settles all that an earlier driver left open; `stored` is how far its output reaches.
+pub(super) async fn settle_open(
+    connection: &mut Connection,
+    run: RunId,
+    stored: Offset,
+    estimate: fn(&OpenAttempt) -> Bill,
+    now_ms: u64,
+) -> Result<()> {
+    let rows = sqlx::query(OPEN_OF_RUN).bind(run.0).fetch_all(&mut *connection).await?;
+    for row in rows {
+        let attempt = read_open(&row, stored)?;
+        settle(connection, attempt.id, &estimate(&attempt), now_ms).await?;
+    }
+    Ok(())
+}
+
+async fn add(connection: &mut Connection, attempt: &NewAttempt, run: &Row) -> Result<()> {
+    sqlx::query(ADD)
+        .bind(attempt.id.0)
+        .bind(run.uuid("workspace_id")?)
+        .bind(attempt.run.0)
+        .bind(i64::from(attempt.epoch.0))
+        .bind(attempt.node.0)
+        .bind(run.signed("stored")?)
+        .bind(&attempt.price_json)
+        .bind(int(attempt.now_ms))
+        .bind(int(attempt.input_tokens))
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+async fn why_refused(connection: &mut Connection, attempt: &NewAttempt) -> Result<AdmitOutcome> {
+    let row = sqlx::query(WHY_REFUSED)
+        .bind(attempt.run.0)
+        .bind(i64::from(attempt.epoch.0))
+        .fetch_optional(&mut *connection)
+        .await?;
+    let Some(by) = row.map(|row| row.maybe_uuid("cancel_requested_by")).transpose()?.flatten() else {
+        return Ok(AdmitOutcome::Fenced);
+    };
+    // A repeat whose first call did admit it: the driver learns of the cancel with its first checkpoint.
+    if exists(connection, attempt.id).await? {
+        return Ok(AdmitOutcome::Admitted);
+    }
+    Ok(AdmitOutcome::CancelRequested { by: MemberId(by) })
+}
+
+async fn exists(connection: &mut Connection, id: AttemptId) -> Result<bool> {
+    Ok(sqlx::query(EXISTS).bind(id.0).fetch_optional(connection).await?.is_some())
+}
+
+fn read_open(row: &Row, stored: Offset) -> Result<OpenAttempt> {
+    let start: u64 = row.number("start")?;
+    Ok(OpenAttempt {
+        id: AttemptId(row.uuid("id")?),
+        run: RunId(row.uuid("run_id")?),
+        price_json: row.text("price_json")?,
+        usage: summary::read_usage(row)?,
+        received_bytes: stored.0.saturating_sub(start),
+    })
+}

@@ -1,0 +1,151 @@
+//! Making edits durable: the rows of all rooms of a node in one transaction, each room by itself accepted or refused.
+
+use super::column::{Columns, int, len};
+use super::sqlite::{Connection, Statement};
+use super::{Result, Store, WorkspaceId};
+use bytes::Bytes;
+use promptroom_protocol::{LineageId, PromptId, Seq};
+use std::collections::{HashMap, HashSet};
+
+/// Seven values for each room of one statement.
+const ROOMS_PER_STATEMENT: usize = 2_000;
+/// Four values for each row of one statement.
+const ROWS_PER_STATEMENT: usize = 4_000;
+
+statements! {
+    WHY_REFUSED = "SELECT lineage, deleted_at_ms, rights_epoch FROM prompts
+        JOIN workspaces ON workspaces.id = prompts.workspace_id WHERE prompts.id = $1";
+}
+
+/// What one room has to write, and what it was checked under.
+#[derive(Clone, Debug)]
+pub struct RoomRows {
+    pub prompt: PromptId,
+    pub lineage: LineageId,
+    pub rights_epoch: u64,
+    /// At least one.
+    pub rows: Vec<Bytes>,
+    /// The document's title, if it changed.
+    pub title: Option<String>,
+    pub now_ms: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommitOutcome {
+    Committed {
+        first: Seq,
+        last: Seq,
+        revision: u64,
+    },
+    /// The room has another history now, or there is no such room.
+    LineageChanged,
+    Deleted,
+    /// Rights changed since the rows were checked: check them again under `now`.
+    RightsMoved {
+        now: u64,
+    },
+}
+
+impl Store {
+    /// Outcomes in the order of the batch; a refused room does not touch the others. On an error nothing was written,
+    /// or (in doubt) everything: merges are idempotent, so repeat it.
+    ///
+    /// # Panics
+    /// If a prompt is named twice or a room has no rows.
+    pub async fn commit(&self, batch: &[RoomRows]) -> Result<Vec<CommitOutcome>> {
+        check(batch);
+        let workspace = self.workspace_id().await?;
+        let mut transaction = self.db.write().await?;
+        let mut moved = HashMap::with_capacity(batch.len());
+        for rooms in batch.chunks(ROOMS_PER_STATEMENT) {
+            move_heads(&mut transaction, rooms, &mut moved).await?;
+        }
+        let mut outcomes = Vec::with_capacity(batch.len());
+        let mut rows = Vec::new();
+        for room in batch {
+            let Some(Moved { last, revision }) = moved.remove(&room.prompt) else {
+                outcomes.push(why_refused(&mut transaction, room).await?);
+                continue;
+            };
+            let first = Seq(last.0 + 1 - room.rows.len() as u64);
+            rows.extend((first.0..).zip(&room.rows).map(|(seq, bytes)| (room.prompt, Seq(seq), bytes)));
+            outcomes.push(CommitOutcome::Committed { first, last, revision });
+        }
+        for rows in rows.chunks(ROWS_PER_STATEMENT) {
+            insert_rows(&mut transaction, workspace, rows).await?;
+        }
+        transaction.commit().await?;
+        Ok(outcomes)
+    }
+}
+
+fn check(batch: &[RoomRows]) {
+    let prompts: HashSet<PromptId> = batch.iter().map(|room| room.prompt).collect();
+    assert_eq!(prompts.len(), batch.len(), "a prompt is named twice in one batch");
+    assert!(batch.iter().all(|room| !room.rows.is_empty()), "a room has nothing to write");
+}
+
+struct Moved {
+    last: Seq,
+    revision: u64,
+}
+
+/// Takes the numbers for the rows of each room that is still as it was when they were checked.
+async fn move_heads(
+    connection: &mut Connection,
+    rooms: &[RoomRows],
+    moved: &mut HashMap<PromptId, Moved>,
+) -> Result<()> {
+    let mut query = Statement::new(
+        "WITH batch (prompt_id, lineage, rights_epoch, row_count, byte_count, title, now_ms) AS (",
+    );
+    query.push_values(rooms, |mut values, room| {
+        let bytes: u64 = room.rows.iter().map(|row| len(row)).sum();
+        values
+            .push_bind(room.prompt.0)
+            .push_bind(room.lineage.0)
+            .push_bind(int(room.rights_epoch))
+            .push_bind(int(room.rows.len() as u64))
+            .push_bind(int(bytes))
+            .push_bind(room.title.as_deref())
+            .push_bind(int(room.now_ms));
+    });
+    query.push(
+        ") UPDATE prompts SET head = head + batch.row_count, tail_bytes = tail_bytes + batch.byte_count,
+        title = COALESCE(batch.title, prompts.title), updated_at_ms = batch.now_ms
+        FROM batch, workspaces
+        WHERE prompts.id = batch.prompt_id AND prompts.lineage = batch.lineage AND prompts.deleted_at_ms IS NULL
+        AND workspaces.id = prompts.workspace_id AND workspaces.rights_epoch = batch.rights_epoch
+        RETURNING prompts.id, head, revision",
+    );
+    for row in query.build().persistent(false).fetch_all(connection).await? {
+        let room = Moved { last: Seq(row.number("head")?), revision: row.number("revision")? };
+        moved.insert(PromptId(row.uuid("id")?), room);
+    }
+    Ok(())
+}
+
+async fn insert_rows(
+    connection: &mut Connection,
+    workspace: WorkspaceId,
+    rows: &[(PromptId, Seq, &Bytes)],
+) -> Result<()> {
+    let mut query = Statement::new("INSERT INTO room_updates (prompt_id, seq, workspace_id, bytes) ");
+    query.push_values(rows, |mut values, (prompt, seq, bytes)| {
+        values.push_bind(prompt.0).push_bind(int(seq.0)).push_bind(workspace.0).push_bind(bytes.as_ref());
+    });
+    query.build().persistent(false).execute(connection).await?;
+    Ok(())
+}
+
+async fn why_refused(connection: &mut Connection, room: &RoomRows) -> Result<CommitOutcome> {
+    let row = sqlx::query(WHY_REFUSED).bind(room.prompt.0).fetch_optional(connection).await?;
+    let Some(row) = row else { return Ok(CommitOutcome::LineageChanged) };
+    if row.uuid("lineage")? != room.lineage.0 {
+        return Ok(CommitOutcome::LineageChanged);
+    }
+    if row.maybe_signed("deleted_at_ms")?.is_some() {
+        return Ok(CommitOutcome::Deleted);
+    }
+    Ok(CommitOutcome::RightsMoved { now: row.number("rights_epoch")? })
+}

@@ -1,0 +1,214 @@
+//! The workspace and who is in it, with which role.
+
+use super::column::{Columns, int, word};
+use super::sqlite::{Connection, Row};
+use super::{Result, SecretHash, Store, StoreError, WorkspaceId};
+use promptroom_protocol::{MemberId, Role};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Workspace {
+    pub id: WorkspaceId,
+    pub name: String,
+    /// Moves with every change of who may do what.
+    pub rights_epoch: u64,
+}
+
+/// Whoever can act: a person, a program with a token, or the visitor of a shared link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Principal {
+    pub id: MemberId,
+    pub kind: PrincipalKind,
+    pub name: String,
+    pub role: Role,
+    pub created_at_ms: u64,
+    pub last_seen_at_ms: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PrincipalKind {
+    Person,
+    Token,
+    Link,
+}
+
+#[derive(Clone, Debug)]
+pub struct NewPrincipal {
+    pub id: MemberId,
+    pub kind: PrincipalKind,
+    pub name: String,
+    pub role: Role,
+    pub token: Option<SecretHash>,
+    pub now_ms: u64,
+}
+
+/// What came of changing or removing a principal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RightsOutcome {
+    /// `rights_epoch` is the one from which the change holds.
+    Changed { rights_epoch: u64 },
+    /// Nothing was changed: a workspace without an owner could never be managed again.
+    LastOwner,
+    /// There is no such principal, or it was removed before.
+    Gone,
+}
+
+statements! {
+    MAKE_WORKSPACE = "INSERT INTO workspaces (id, name)
+        SELECT $1, $2 WHERE NOT EXISTS (SELECT 1 FROM workspaces)";
+    WORKSPACE_ID = "SELECT id FROM workspaces ORDER BY id LIMIT 1";
+    WORKSPACE = "SELECT name, rights_epoch FROM workspaces WHERE id = $1";
+    MOVE_RIGHTS_EPOCH = "UPDATE workspaces SET rights_epoch = rights_epoch + 1 WHERE id = $1 RETURNING rights_epoch";
+    ADD = "INSERT INTO principals (id, workspace_id, kind, name, role, token_hash, created_at_ms)
+        VALUES ($1, $2, $3, $4, $5, $6, $7)
+        RETURNING id, kind, name, role, created_at_ms, last_seen_at_ms";
+    FIND = "SELECT id, kind, name, role, created_at_ms, last_seen_at_ms FROM principals
+        WHERE id = $1 AND removed_at_ms IS NULL";
+    ALL = "SELECT id, kind, name, role, created_at_ms, last_seen_at_ms FROM principals
+        WHERE workspace_id = $1 AND removed_at_ms IS NULL ORDER BY created_at_ms, id LIMIT 1000";
+    RENAME = "UPDATE principals SET name = $2 WHERE id = $1 AND removed_at_ms IS NULL";
+    SET_ROLE = "UPDATE principals SET role = $2 WHERE id = $1 AND removed_at_ms IS NULL";
+    REMOVE = "UPDATE principals SET removed_at_ms = $2, token_hash = NULL WHERE id = $1";
+    REMOVE_SESSIONS = "DELETE FROM sessions WHERE principal_id = $1";
+    REMOVE_LINKS = "DELETE FROM sign_in_links WHERE principal_id = $1";
+    REMOVE_INVITES = "DELETE FROM invites WHERE created_by = $1";
+    OTHER_OWNERS = "SELECT COUNT(*) AS owners FROM principals AS other
+        JOIN principals AS me ON me.workspace_id = other.workspace_id
+        WHERE me.id = $1 AND other.id <> me.id AND other.kind = 'person' AND other.role = 'owner'
+        AND other.removed_at_ms IS NULL";
+}
+
+/// What a workspace is called until somebody renames it.
+const FIRST_NAME: &str = "Workspace";
+
+impl Store {
+    pub async fn workspace(&self) -> Result<Workspace> {
+        let id = self.workspace_id().await?;
+        let mut connection = self.db.read().await?;
+        let row = sqlx::query(WORKSPACE).bind(id.0).fetch_one(&mut *connection).await?;
+        Ok(Workspace { id, name: row.text("name")?, rights_epoch: row.number("rights_epoch")? })
+    }
+
+    pub async fn add_principal(&self, new: &NewPrincipal) -> Result<Principal> {
+        let workspace = self.workspace_id().await?;
+        let mut transaction = self.db.write().await?;
+        let principal = insert(&mut transaction, workspace, new).await?;
+        transaction.commit().await?;
+        Ok(principal)
+    }
+
+    /// `None` if there is none, or it was removed.
+    pub async fn principal(&self, id: MemberId) -> Result<Option<Principal>> {
+        find(&mut *self.db.read().await?, id).await
+    }
+
+    /// All that were not removed, oldest first, at most 1,000.
+    pub async fn principals(&self) -> Result<Vec<Principal>> {
+        let workspace = self.workspace_id().await?;
+        let mut connection = self.db.read().await?;
+        let rows = sqlx::query(ALL).bind(workspace.0).fetch_all(&mut *connection).await?;
+        rows.iter().map(read).collect()
+    }
+
+    pub async fn rename_principal(&self, id: MemberId, name: &str) -> Result<Option<Principal>> {
+        let mut transaction = self.db.write().await?;
+        sqlx::query(RENAME).bind(id.0).bind(name).execute(&mut *transaction).await?;
+        let principal = find(&mut transaction, id).await?;
+        transaction.commit().await?;
+        Ok(principal)
+    }
+
+    pub async fn set_role(&self, id: MemberId, role: Role) -> Result<RightsOutcome> {
+        let workspace = self.workspace_id().await?;
+        let mut transaction = self.db.write().await?;
+        let Some(principal) = find(&mut transaction, id).await? else { return Ok(RightsOutcome::Gone) };
+        if role < Role::Owner && is_last_owner(&mut transaction, &principal).await? {
+            return Ok(RightsOutcome::LastOwner);
+        }
+        sqlx::query(SET_ROLE).bind(id.0).bind(role.name()).execute(&mut *transaction).await?;
+        let rights_epoch = move_rights_epoch(&mut transaction, workspace).await?;
+        transaction.commit().await?;
+        Ok(RightsOutcome::Changed { rights_epoch })
+    }
+
+    /// Its sessions, links and token die with it; its name stays on what it made.
+    pub async fn remove_principal(&self, id: MemberId, now_ms: u64) -> Result<RightsOutcome> {
+        let workspace = self.workspace_id().await?;
+        let mut transaction = self.db.write().await?;
+        let Some(principal) = find(&mut transaction, id).await? else { return Ok(RightsOutcome::Gone) };
+        if is_last_owner(&mut transaction, &principal).await? {
+            return Ok(RightsOutcome::LastOwner);
+        }
+        sqlx::query(REMOVE).bind(id.0).bind(int(now_ms)).execute(&mut *transaction).await?;
+        sqlx::query(REMOVE_SESSIONS).bind(id.0).execute(&mut *transaction).await?;
+        sqlx::query(REMOVE_LINKS).bind(id.0).execute(&mut *transaction).await?;
+        sqlx::query(REMOVE_INVITES).bind(id.0).execute(&mut *transaction).await?;
+        let rights_epoch = move_rights_epoch(&mut transaction, workspace).await?;
+        transaction.commit().await?;
+        Ok(RightsOutcome::Changed { rights_epoch })
+    }
+
+    pub(super) async fn ensure_workspace(&self) -> Result<()> {
+        let mut transaction = self.db.write().await?;
+        sqlx::query(MAKE_WORKSPACE).bind(Uuid::new_v4()).bind(FIRST_NAME).execute(&mut *transaction).await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    pub(super) async fn workspace_id(&self) -> Result<WorkspaceId> {
+        let id = self.workspace.get_or_try_init(async || {
+            let mut connection = self.db.read().await?;
+            let row = sqlx::query(WORKSPACE_ID).fetch_one(&mut *connection).await?;
+            Ok::<_, StoreError>(WorkspaceId(row.uuid("id")?))
+        });
+        Ok(*id.await?)
+    }
+}
+
+pub(super) async fn insert(
+    connection: &mut Connection,
+    workspace: WorkspaceId,
+    new: &NewPrincipal,
+) -> Result<Principal> {
+    let row = sqlx::query(ADD)
+        .bind(new.id.0)
+        .bind(workspace.0)
+        .bind(word(&new.kind))
+        .bind(&new.name)
+        .bind(new.role.name())
+        .bind(new.token.map(|hash| hash.0.to_vec()))
+        .bind(int(new.now_ms))
+        .fetch_one(connection)
+        .await?;
+    read(&row)
+}
+
+pub(super) async fn find(connection: &mut Connection, id: MemberId) -> Result<Option<Principal>> {
+    sqlx::query(FIND).bind(id.0).fetch_optional(connection).await?.as_ref().map(read).transpose()
+}
+
+pub(super) fn read(row: &Row) -> Result<Principal> {
+    Ok(Principal {
+        id: MemberId(row.uuid("id")?),
+        kind: row.word("kind")?,
+        name: row.text("name")?,
+        role: row.word("role")?,
+        created_at_ms: row.number("created_at_ms")?,
+        last_seen_at_ms: row.maybe_number("last_seen_at_ms")?,
+    })
+}
+
+pub(super) async fn move_rights_epoch(connection: &mut Connection, workspace: WorkspaceId) -> Result<u64> {
+    sqlx::query(MOVE_RIGHTS_EPOCH).bind(workspace.0).fetch_one(connection).await?.number("rights_epoch")
+}
+
+/// A token cannot sign in, so it does not count as somebody who manages the workspace.
+async fn is_last_owner(connection: &mut Connection, principal: &Principal) -> Result<bool> {
+    if principal.role != Role::Owner || principal.kind != PrincipalKind::Person {
+        return Ok(false);
+    }
+    let row = sqlx::query(OTHER_OWNERS).bind(principal.id.0).fetch_one(connection).await?;
+    Ok(row.number::<u64>("owners")? == 0)
+}

@@ -1,0 +1,197 @@
+//! Reading a room's document: what a room opens with, the rows after a cursor, and where the heads are.
+
+use super::column::{Columns, int};
+use super::sqlite::{Connection, Row, Statement};
+use super::{Result, Store, StoreError};
+use bytes::Bytes;
+use futures_util::TryStreamExt;
+use promptroom_protocol::{LineageId, PromptId, Seq};
+use sha2::{Digest, Sha256};
+
+/// Rooms asked for in one query; SQLite takes 32,766 values, a node holds fewer rooms than this.
+const HEADS_MAX: usize = 10_000;
+
+macro_rules! select_heads {
+    ($rest:literal) => {
+        concat!(
+            "SELECT prompts.id, lineage, head, revision, rights_epoch, deleted_at_ms, title, snapshot_seq,
+            snapshot_seq_older FROM prompts JOIN workspaces ON workspaces.id = prompts.workspace_id ",
+            $rest
+        )
+    };
+}
+
+statements! {
+    HEAD = select_heads!("WHERE prompts.id = $1");
+    SNAPSHOT = "SELECT bytes, sha256 FROM room_snapshots WHERE prompt_id = $1 AND seq = $2";
+    ROWS = "SELECT seq, bytes FROM room_updates WHERE prompt_id = $1 AND seq > $2 ORDER BY seq";
+}
+
+/// All that a room needs to come to life, as of one moment.
+#[derive(Clone, Debug)]
+pub struct RoomImage {
+    pub lineage: LineageId,
+    pub head: Seq,
+    pub revision: u64,
+    pub rights_epoch: u64,
+    pub snapshot: Option<(Seq, Bytes)>,
+    /// Every row after the snapshot up to `head`, without a gap.
+    pub rows: Vec<(Seq, Bytes)>,
+    pub title: String,
+    pub deleted: bool,
+}
+
+/// Which snapshot to build on; the older one is for when the newest turns out to be damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Generation {
+    Newest,
+    Older,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RowsAfter {
+    /// The next rows, in order; empty at the head. There may be more.
+    Rows(Vec<(Seq, Bytes)>),
+    /// They cannot be had: another lineage, no longer kept, a cursor ahead of the head, or no such room.
+    Gone,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RoomHead {
+    pub prompt: PromptId,
+    pub lineage: LineageId,
+    pub head: Seq,
+    pub revision: u64,
+    pub rights_epoch: u64,
+    pub deleted: bool,
+}
+
+impl Store {
+    /// `Corrupt` if the snapshot does not match its checksum or a row is missing; `None` if there is no such room.
+    pub async fn load_room(&self, prompt: PromptId, generation: Generation) -> Result<Option<RoomImage>> {
+        let mut transaction = self.db.read().await?;
+        let Some(row) = sqlx::query(HEAD).bind(prompt.0).fetch_optional(&mut *transaction).await? else {
+            return Ok(None);
+        };
+        let head = read_head(&row)?;
+        let snapshot_seq = match generation {
+            Generation::Newest => row.maybe_number("snapshot_seq")?.map(Seq),
+            Generation::Older => row.maybe_number("snapshot_seq_older")?.map(Seq),
+        };
+        let snapshot = match snapshot_seq {
+            Some(seq) => Some((seq, snapshot(&mut transaction, prompt, seq).await?)),
+            None => None,
+        };
+        let base = snapshot_seq.unwrap_or_default();
+        let rows = sqlx::query(ROWS).bind(prompt.0).bind(int(base.0)).fetch_all(&mut *transaction).await?;
+        let rows = rows.iter().map(read_row).collect::<Result<Vec<_>>>()?;
+        check_unbroken(prompt, base, head.head, &rows)?;
+        Ok(Some(RoomImage {
+            lineage: head.lineage,
+            head: head.head,
+            revision: head.revision,
+            rights_epoch: head.rights_epoch,
+            snapshot,
+            rows,
+            title: row.text("title")?,
+            deleted: head.deleted,
+        }))
+    }
+
+    /// At least one row if there is one, then as many as fit in `bytes_max`.
+    pub async fn rows_after(
+        &self,
+        prompt: PromptId,
+        lineage: LineageId,
+        after: Seq,
+        bytes_max: usize,
+    ) -> Result<RowsAfter> {
+        let mut transaction = self.db.read().await?;
+        let Some(row) = sqlx::query(HEAD).bind(prompt.0).fetch_optional(&mut *transaction).await? else {
+            return Ok(RowsAfter::Gone);
+        };
+        let head = read_head(&row)?;
+        if head.lineage != lineage || head.deleted || after > head.head {
+            return Ok(RowsAfter::Gone);
+        }
+        let mut found = Vec::new();
+        let mut bytes = 0;
+        let mut rows = sqlx::query(ROWS).bind(prompt.0).bind(int(after.0)).fetch(&mut *transaction);
+        while let Some(row) = rows.try_next().await? {
+            let (seq, row) = read_row(&row)?;
+            bytes += row.len();
+            if !found.is_empty() && bytes > bytes_max {
+                break;
+            }
+            found.push((seq, row));
+        }
+        match found.first() {
+            Some((seq, _)) if seq.0 != after.0 + 1 => Ok(RowsAfter::Gone),
+            None if after < head.head => Ok(RowsAfter::Gone),
+            _ => Ok(RowsAfter::Rows(found)),
+        }
+    }
+
+    /// One query for all; rooms that do not exist are left out.
+    ///
+    /// # Panics
+    /// If asked for more than 10,000 rooms.
+    pub async fn heads(&self, prompts: &[PromptId]) -> Result<Vec<RoomHead>> {
+        assert!(prompts.len() <= HEADS_MAX, "a node does not hold so many rooms");
+        if prompts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut query = Statement::new(select_heads!("WHERE prompts.id IN ("));
+        let mut ids = query.separated(", ");
+        for prompt in prompts {
+            ids.push_bind(prompt.0);
+        }
+        ids.push_unseparated(")");
+        let mut connection = self.db.read().await?;
+        let rows = query.build().persistent(false).fetch_all(&mut *connection).await?;
+        rows.iter().map(read_head).collect()
+    }
+}
+
+async fn snapshot(connection: &mut Connection, prompt: PromptId, seq: Seq) -> Result<Bytes> {
+    let row = sqlx::query(SNAPSHOT).bind(prompt.0).bind(int(seq.0)).fetch_optional(connection).await?;
+    let row =
+        row.ok_or_else(|| StoreError::Corrupt(format!("room {prompt}: snapshot {} is missing", seq.0)))?;
+    let bytes = row.bytes("bytes")?;
+    if Sha256::digest(&bytes)[..] != row.bytes("sha256")?[..] {
+        return Err(StoreError::Corrupt(format!("room {prompt}: snapshot {} fails its checksum", seq.0)));
+    }
+    Ok(bytes)
+}
+
+fn check_unbroken(prompt: PromptId, base: Seq, head: Seq, rows: &[(Seq, Bytes)]) -> Result<()> {
+    let mut expected = base.0;
+    for (seq, _) in rows {
+        expected += 1;
+        if seq.0 != expected {
+            return Err(StoreError::Corrupt(format!("room {prompt}: row {expected} is missing")));
+        }
+    }
+    if expected != head.0 {
+        return Err(StoreError::Corrupt(format!(
+            "room {prompt}: rows end at {expected}, head is {}",
+            head.0
+        )));
+    }
+    Ok(())
+}
+
+fn read_row(row: &Row) -> Result<(Seq, Bytes)> {
+    Ok((Seq(row.number("seq")?), row.bytes("bytes")?))
+}
+
+fn read_head(row: &Row) -> Result<RoomHead> {
+    Ok(RoomHead {
+        prompt: PromptId(row.uuid("id")?),
+        lineage: LineageId(row.uuid("lineage")?),
+        head: Seq(row.number("head")?),
+        revision: row.number("revision")?,
+        rights_epoch: row.number("rights_epoch")?,
+        deleted: row.maybe_signed("deleted_at_ms")?.is_some(),
+    })
+}

@@ -1,0 +1,23 @@
+//! Randomness that can be repeated, and how long to go on with it.
+
+use rand::{SeedableRng, rngs::StdRng};
+
+/// A source that says its seed; `PROMPTROOM_TEST_SEED` gives the same one again.
+pub fn seeded() -> StdRng {
+    let seed = number("PROMPTROOM_TEST_SEED").unwrap_or_else(rand::random);
+    eprintln!("PROMPTROOM_TEST_SEED={seed}");
+    StdRng::seed_from_u64(seed)
+}
+
+/// `normal` rounds, or as many times more as `PROMPTROOM_SOAK` says.
+pub fn rounds(normal: u64) -> u64 {
+    normal * number("PROMPTROOM_SOAK").unwrap_or(1).max(1)
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test's own switches, which are no configuration of the server"
+)]
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}

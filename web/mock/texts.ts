@@ -1,0 +1,49 @@
+//! The texts of the pictures.
+
+export const SYSTEM = `You triage support tickets for {{company}}, a parcel-tracking API used by online
+shops. For each ticket decide:
+
+1. category: billing, delivery, integration, account or abuse
+2. urgency: P1 (revenue or data at risk now) to P4 (question)
+3. next step: what the on-call person does first, in one sentence
+
+## Rules
+- Quote the customer as evidence, at most 20 words.
+- If a carrier outage in {{known_incidents}} explains the ticket, give its id
+  and do not ask for more logs.
+- Never promise refunds. Say who decides instead.
+- Draft the reply in {{language}}, under 120 words.`;
+
+export const MESSAGES = [
+  ["user", '<ticket tier="starter">How do I rotate my API key?</ticket>'],
+  ["assistant", "category: account · urgency: P4\nnext step: point to Settings → API keys → Rotate"],
+  ["user", '<ticket tier="{{tier}}">{{ticket}}</ticket>\nTriage this ticket, then draft the first reply.'],
+] as const;
+
+export const VALUES: Record<string, string> = {
+  ticket: "Webhooks stopped at 06:40 and 212 orders show as unshipped. We changed nothing. DHL shows the parcels as delivered.",
+  tier: "scale",
+  known_incidents: '[{"id": "INC-2291", "carrier": "DHL", "since": "06:35"}, {"id": "INC-2287"}]',
+};
+
+export const ANSWER = `| | |
+|---|---|
+| category | **integration** |
+| urgency | **P1**, revenue at risk: 212 orders look unshipped |
+| incident | \`INC-2291\` DHL webhook deliveries delayed since 06:35 UTC |
+
+### Draft reply
+
+Hi there,
+
+You changed nothing, and nothing is wrong on your side. Since 06:35 UTC our webhook deliveries for DHL parcels have been delayed (incident INC-2291). Tracking itself is correct, which is why DHL shows these parcels as delivered while your back office does not.
+
+1. The 212 events are queued, not lost.
+2. As soon as the delay is resolved we replay them in order.
+
+\`\`\`json
+{ "incident": "INC-2291", "replay": true }
+\`\`\`
+
+Your orders should update without any work from you. See [the status page](https://status.example.com) for the next update.
+`;

@@ -1,0 +1,59 @@
+//! Renders finished markdown in small portions, so that a long output that arrives at once does not stop the page.
+
+type RenderMarkdown = (source: string) => HTMLElement;
+
+interface Job {
+  readonly source: string;
+  readonly place: HTMLElement;
+  readonly done: (formatted: HTMLElement) => void;
+}
+
+/** How much of a frame may go into it. */
+const FRAME_BUDGET_MS = 5;
+
+let render: RenderMarkdown | null = null;
+let isLoading = false;
+let isScheduled = false;
+const jobs: Job[] = [];
+
+/** At once if it is quick, otherwise within the next frames; not at all if the place is gone by then. */
+export function formatSoon(source: string, place: HTMLElement, done: (formatted: HTMLElement) => void): void {
+  if (render && jobs.length === 0 && !isMarked(place)) {
+    done(render(source));
+    return;
+  }
+  jobs.push({ source, place, done });
+  if (render) schedule();
+  else if (!isLoading) void load();
+}
+
+async function load(): Promise<void> {
+  isLoading = true;
+  render = (await import("./markdown.ts")).renderMarkdown;
+  schedule();
+}
+
+function schedule(): void {
+  if (isScheduled) return;
+  isScheduled = true;
+  requestAnimationFrame(work);
+}
+
+function work(): void {
+  isScheduled = false;
+  const start = performance.now();
+  const held: Job[] = [];
+  while (render && jobs.length > 0 && performance.now() - start < FRAME_BUDGET_MS) {
+    const job = jobs.shift();
+    if (!job?.place.isConnected) continue;
+    if (isMarked(job.place)) held.push(job);
+    else job.done(render(job.source));
+  }
+  jobs.push(...held);
+  if (jobs.length > 0) schedule();
+}
+
+/** A passing line is shown in the text; it is formatted when that is gone. */
+function isMarked(place: HTMLElement): boolean {
+  return place.querySelector(".resume") !== null;
+}

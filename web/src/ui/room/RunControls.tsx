@@ -1,0 +1,112 @@
+//! Run and Stop in one box of one size, with what else can be run beside it.
+
+import { ChevronDown, Play, Square } from "lucide-react";
+import { isTerminal } from "../../protocol/shapes.ts";
+import { models } from "../models.ts";
+import type { MenuEntry } from "../overlays/entries.ts";
+import { MenuButton } from "../overlays/MenuButton.tsx";
+import { useReadable } from "../readable.ts";
+import { hint } from "../shortcuts.ts";
+import { usePromptDocument, useRoom } from "./RoomContext.ts";
+import { startRun, stoppable, stopRun } from "./runCommands.ts";
+
+const OTHER_MODELS_MAX = 8;
+
+export interface RunControlsProps {
+  readonly phone: boolean;
+  /** After a run was asked for. */
+  readonly onRun: () => void;
+}
+
+export function RunControls({ phone, onRun }: RunControlsProps) {
+  const room = useRoom();
+  const shown = useReadable(room.runs.shown);
+  const live = shown.starting !== null || (shown.run !== null && !isTerminal(shown.run.state));
+  const button = live ? <StopButton /> : <RunButton onRun={onRun} />;
+  if (phone) return button;
+  return (
+    <span className="split">
+      {button}
+      <RunMenu live={live} onRun={onRun} />
+    </span>
+  );
+}
+
+function RunButton({ onRun }: { readonly onRun: () => void }) {
+  const room = useRoom();
+  const draft = useReadable(usePromptDocument().draft);
+  const run = () => {
+    startRun(room);
+    onRun();
+  };
+  return (
+    <button
+      type="button"
+      className="btn primary"
+      aria-keyshortcuts="Meta+Enter Control+Enter"
+      disabled={draft === null}
+      onClick={run}
+    >
+      <Play className="i i12 fill" aria-hidden="true" /> Run <span className="kbd">{hint("mod", "↵")}</span>
+    </button>
+  );
+}
+
+function StopButton() {
+  const room = useRoom();
+  const shown = useReadable(room.runs.shown);
+  const run = stoppable(shown);
+  const word = run ? "Stop" : shown.starting ? "Starting" : "Stopping";
+  return (
+    <button
+      type="button"
+      className="btn ink"
+      aria-keyshortcuts="Escape"
+      aria-disabled={run === null}
+      onClick={() => run && stopRun(room, run)}
+    >
+      <Square className="i i12 fill" aria-hidden="true" /> {word} {run && <span className="kbd">Esc</span>}
+    </button>
+  );
+}
+
+function RunMenu({ live, onRun }: { readonly live: boolean; readonly onRun: () => void }) {
+  const room = useRoom();
+  const prompt = usePromptDocument();
+  const entries = (): readonly MenuEntry[] => {
+    const chosen = prompt.draft.getSnapshot()?.model;
+    const others = (models.getSnapshot() ?? []).filter((model) => model.id !== chosen).slice(0, OTHER_MODELS_MAX);
+    const start = (model?: string) => () => {
+      startRun(room, model);
+      onRun();
+    };
+    const again: MenuEntry = {
+      kind: "action",
+      id: "run",
+      label: live ? "Run again beside it" : "Run",
+      icon: Play,
+      hint: hint("mod", "↵"),
+      onAction: start(),
+    };
+    if (others.length === 0) return [again];
+    return [
+      again,
+      {
+        kind: "group",
+        id: "others",
+        label: "Run once on another model",
+        actions: others.map((model) => ({
+          kind: "action",
+          id: model.id,
+          label: model.label,
+          onAction: start(model.id),
+        })),
+      },
+    ];
+  };
+  return (
+    <MenuButton label="Run options" className={live ? "btn ink" : "btn primary"} entries={entries}>
+      <ChevronDown className="i i14" aria-hidden="true" />
+    </MenuButton>
+  );
+}
