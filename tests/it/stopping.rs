@@ -162,7 +162,13 @@ async fn an_upstream_that_ends_without_a_reason_is_no_success() -> Result<()> {
         ensure!(summary.state != RunState::Completed, "{model} counts as completed");
         ensure!(summary.problem.is_some(), "{model}: nothing says why");
         if model.contains("20") {
-            ensure!(summary.bytes.0 == 160, "{model}: {:?} of 160 bytes are kept", summary.bytes);
+            // A broken connection may take the last chunk with it.
+            let least = if model.contains("cut") { 144 } else { 160 };
+            ensure!(
+                (least..=160).contains(&summary.bytes.0),
+                "{model}: {:?} of 160 bytes are kept",
+                summary.bytes
+            );
         }
     }
     Ok(())

@@ -89,15 +89,15 @@ impl Outgoing {
         while let Some(frame) = self.member.next_frame() {
             turn.frames.push(frame);
         }
+        if let Some((frame, version)) = self.room.presence_since(self.presence) {
+            self.presence = version;
+            turn.frames.push(frame);
+        }
         let Some(cursor) = self.cursor else { return Ok(turn) };
         let (frames, next) = self.room.since(cursor, &self.member).map_err(|_| Refusal::ReaderTooSlow)?;
         turn.more = next != cursor;
         turn.frames.extend(frames);
         self.cursor = Some(next);
-        if let Some((frame, version)) = self.room.presence_since(self.presence) {
-            self.presence = version;
-            turn.frames.push(frame);
-        }
         self.saved(&mut turn);
         self.watches.retain_mut(|reader| match reader.next_frame() {
             Some((frame, last)) => {

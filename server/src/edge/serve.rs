@@ -18,6 +18,8 @@ const CONNECTIONS_MAX: usize = 4_096;
 const HEADER_LIMIT: Duration = Duration::from_secs(10);
 /// What a drained connection has for the answer that is under way.
 const LAST_ANSWER_LIMIT: Duration = Duration::from_secs(10);
+/// Bytes that the other side does not acknowledge, or has no room for, may wait this long.
+const PROGRESS_LIMIT: Duration = Duration::from_secs(30);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Takes connections until the node drains.
@@ -52,7 +54,9 @@ async fn connection(
     tasks: crate::live::tasks::Tasks,
     permit: OwnedSemaphorePermit,
 ) {
-    if stream.set_nodelay(true).is_err() {
+    // A peer that takes nothing for so long is cut off by the system, whatever protocol it speaks.
+    let socket = socket2::SockRef::from(&stream);
+    if stream.set_nodelay(true).is_err() || socket.set_tcp_user_timeout(Some(PROGRESS_LIMIT)).is_err() {
         return;
     }
     let service = service_fn(move |request: Request<Incoming>| {

@@ -283,9 +283,6 @@ impl Session {
                 return Err(refusal.into());
             }
             let turn = self.outgoing.turn()?;
-            if turn.frames.is_empty() && !turn.more {
-                return Ok(());
-            }
             for frame in turn.frames {
                 self.socket.feed(frame).await?;
             }

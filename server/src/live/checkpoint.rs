@@ -12,12 +12,13 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{Notify, mpsc, oneshot},
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
 
 const PACE: Duration = Duration::from_millis(250);
+const SOON: Duration = Duration::from_millis(20);
 /// What one run may add to one checkpoint; the rest waits for the next.
 const RUN_BYTES_MAX: u64 = 1 << 20;
 const ENDS_WAITING: usize = 256;
@@ -62,6 +63,7 @@ struct ToEnd {
 
 pub struct Checkpoint {
     going: Mutex<HashMap<RunId, Arc<Going>>>,
+    bell: Notify,
     ends: mpsc::Sender<ToEnd>,
 }
 
@@ -119,7 +121,7 @@ impl Going {
 impl Checkpoint {
     pub fn start(store: Arc<Store>, tasks: &Tasks) -> Arc<Self> {
         let (ends, ended) = mpsc::channel(ENDS_WAITING);
-        let checkpoint = Arc::new(Checkpoint { going: Mutex::default(), ends });
+        let checkpoint = Arc::new(Checkpoint { going: Mutex::default(), bell: Notify::new(), ends });
         tasks.spawn(checkpoint.clone().keep(store, ended, tasks.clone()));
         checkpoint
     }
@@ -130,6 +132,11 @@ impl Checkpoint {
 
     pub fn find(&self, run: RunId) -> Option<Arc<Going>> {
         self.going.lock().get(&run).cloned()
+    }
+
+    /// A run has its first token: that something was received is soon on disk, or it would be begun anew after a crash.
+    pub fn soon(&self) {
+        self.bell.notify_one();
     }
 
     pub fn count(&self) -> usize {
@@ -156,6 +163,7 @@ impl Checkpoint {
             tokio::select! {
                 biased;
                 Some(to_end) = ends.recv() => self.write_end(&store, to_end, &tasks).await,
+                () = self.bell.notified() => next = next.min(Instant::now() + SOON),
                 () = tokio::time::sleep_until(next) => {
                     next = Instant::now() + PACE;
                     self.write_progress(&store).await;

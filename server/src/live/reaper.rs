@@ -9,7 +9,7 @@ use crate::domain::{
 use crate::live::{
     checkpoint::{Ending, Going},
     clock::now_ms,
-    runs::Runs,
+    runs::{Drive, Runs},
     tape::Tape,
     tasks::Tasks,
 };
@@ -128,7 +128,7 @@ impl Reaper {
             run.state = RunState::Recovering;
             self.runs.announce(&run);
             let place = self.runs.place_for(run.id, &model, run.by.id);
-            self.runs.drive(place, run, model, request, output, from);
+            self.runs.drive(Drive { place, run, model, request, attempt: None, stored: from }, output);
             return Ok(());
         }
         let state = if cancel.is_some() { RunState::Cancelled } else { RunState::Interrupted };

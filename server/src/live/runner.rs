@@ -4,21 +4,20 @@
 //! Nothing here knows a socket: who watches reads the tape.
 
 use crate::domain::{
-    ledger::{UsageReport, cost, estimate_tokens, estimate_tokens_of},
+    ledger::{UsageReport, cost, estimate_tokens_of},
     prompt::ModelRequest,
     run::stopped,
 };
 use crate::live::{
     checkpoint::{Ending, Going},
     clock::now_ms,
-    runs::{Place, Runs},
+    runs::{Place, Runs, new_attempt},
 };
 use crate::model::{CancelBehaviour, Model, ModelError, ModelErrorKind, ModelEvent, ModelStream};
 use crate::store::{AdmitOutcome, AttemptId, Bill, NewAttempt};
 use promptroom_protocol::{Problem, RunState, RunSummary, StopReason, Usage};
 use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep, sleep_until};
-use uuid::Uuid;
 
 const JOIN_MIN: Duration = Duration::from_millis(16);
 const JOIN_MAX: Duration = Duration::from_millis(100);
@@ -42,6 +41,8 @@ pub struct Job {
     pub run: RunSummary,
     pub model: Model,
     pub request: ModelRequest,
+    /// The attempt that was already written with the run.
+    pub attempt: Option<NewAttempt>,
 }
 
 /// Why a job came to an end that the store is not told of: it is another driver's, or the node stops.
@@ -89,19 +90,27 @@ impl Job {
         if !self.wait_for_place().await? {
             return Ok(self.cancelled(None));
         }
-        let attempt = AttemptId(Uuid::now_v7());
-        let input_tokens = estimate_input(&self.request);
-        match self.admit(attempt, input_tokens).await? {
-            AdmitOutcome::Admitted => {}
-            AdmitOutcome::CancelRequested { by } => {
-                self.going.cancel(by);
-                return Ok(self.cancelled(None));
+        let attempt = match self.attempt.take() {
+            Some(attempt) => attempt,
+            None => {
+                let Job { runs, run, model, request, .. } = &*self;
+                let attempt = new_attempt(run.id, run.epoch, runs.node, model, request);
+                match self.admit(&attempt).await? {
+                    AdmitOutcome::Admitted => {
+                        self.run.attempts += 1;
+                        attempt
+                    }
+                    AdmitOutcome::CancelRequested { by } => {
+                        self.going.cancel(by);
+                        return Ok(self.cancelled(None));
+                    }
+                    AdmitOutcome::Fenced => return Err(LetGo),
+                }
             }
-            AdmitOutcome::Fenced => return Err(LetGo),
-        }
+        };
+        let NewAttempt { id: attempt, input_tokens, now_ms, .. } = attempt;
         self.run.state = RunState::Admitted;
-        self.run.admitted_at_ms = Some(now_ms());
-        self.run.attempts += 1;
+        self.run.admitted_at_ms.get_or_insert(now_ms);
         self.run.queue = None;
         self.runs.announce(&self.run);
         let nothing = |job: &Job| Some((attempt, job.bill(Usage::default())));
@@ -134,18 +143,9 @@ impl Job {
     }
 
     /// Writes the attempt down before the request leaves; waits while the store is away.
-    async fn admit(&self, id: AttemptId, input_tokens: u64) -> Result<AdmitOutcome, LetGo> {
-        let attempt = NewAttempt {
-            id,
-            run: self.run.id,
-            epoch: self.run.epoch,
-            node: self.runs.node,
-            price_json: serde_json::to_string(&self.model.info.price).unwrap_or_default(),
-            input_tokens,
-            now_ms: now_ms(),
-        };
+    async fn admit(&self, attempt: &NewAttempt) -> Result<AdmitOutcome, LetGo> {
         loop {
-            match self.runs.store.admit_run(&attempt).await {
+            match self.runs.store.admit_run(attempt).await {
                 Ok(outcome) => return Ok(outcome),
                 Err(error) if error.is_transient() => {
                     tracing::warn!(%error, run.id = %self.run.id, "a run waits for the store");
@@ -266,6 +266,7 @@ impl Job {
     fn first_token(&mut self) {
         let now = now_ms();
         self.going.first_token_at(now);
+        self.runs.checkpoint.soon();
         self.run.state = RunState::Streaming;
         self.run.first_token_at_ms.get_or_insert(now);
         self.runs.announce(&self.run);
@@ -441,9 +442,4 @@ fn next_step(kind: ModelErrorKind) -> &'static str {
         }
         _ => "Regenerate, or choose another model.",
     }
-}
-
-fn estimate_input(request: &ModelRequest) -> u64 {
-    let texts = request.messages.iter().map(|message| message.text.as_str());
-    texts.chain(request.system.as_deref()).chain(request.prefill.as_deref()).map(estimate_tokens).sum()
 }

@@ -4,6 +4,7 @@
 
 use crate::domain::{
     gate::{Decision, Gate, GateLimits, GateRefusal},
+    ledger::estimate_tokens,
     output::Output,
     prompt::{Cut, ModelRequest, request_hash},
     refusal::Refusal,
@@ -19,19 +20,19 @@ use crate::live::{
     tasks::Tasks,
 };
 use crate::model::{Model, Models};
-use crate::store::{NewRun, NodeId, StartOutcome, Store, StoreError};
-use dashmap::DashMap;
+use crate::store::{AttemptId, NewAttempt, NewRun, NodeId, StartOutcome, Store, StoreError};
+use dashmap::{DashMap, Entry};
 use parking_lot::Mutex;
 use promptroom_protocol::{
-    BlockKind, CommandId, MemberId, Offset, Person, PromptId, Reply, ReplyBody, RunId, RunOrigin, RunSummary,
-    ServerFrame,
+    BlockKind, CommandId, Epoch, MemberId, Offset, Person, PromptId, Reply, ReplyBody, RunId, RunOrigin,
+    RunSummary, ServerFrame,
 };
 use std::{
     collections::HashMap,
     future::Future,
     sync::{Arc, Weak},
 };
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, watch};
 use uuid::Uuid;
 
 /// Finished outputs that are read back from the store at one time.
@@ -49,6 +50,8 @@ pub struct Runs {
     tapes: DashMap<RunId, Weak<Tape>>,
     reads: Semaphore,
     rooms: DashMap<PromptId, Weak<Room>>,
+    /// Commands under way: a repeat gets the answer of the first, which was cut before it.
+    commands: DashMap<(MemberId, CommandId), watch::Receiver<Option<Result<RunSummary, Refusal>>>>,
 }
 
 /// A run to start.
@@ -82,6 +85,7 @@ impl Runs {
             tapes: DashMap::new(),
             reads: Semaphore::new(READS_AT_ONCE),
             rooms: DashMap::new(),
+            commands: DashMap::new(),
         })
     }
 
@@ -153,8 +157,30 @@ impl Runs {
         id: CommandId,
         work: impl Future<Output = Result<RunSummary, Refusal>> + Send + 'static,
     ) {
+        let (done, under_way) = watch::channel(None);
+        let key = (member.id, id);
+        let mut earlier = match self.commands.entry(key) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(under_way);
+                None
+            }
+            Entry::Occupied(occupied) => Some(occupied.get().clone()),
+        };
+        let runs = self.clone();
         self.tasks.spawn(async move {
-            let body = match work.await {
+            let result = match &mut earlier {
+                None => {
+                    let result = work.await;
+                    done.send_replace(Some(result.clone()));
+                    runs.commands.remove(&key);
+                    result
+                }
+                Some(earlier) => match earlier.wait_for(Option::is_some).await {
+                    Ok(result) => result.clone().unwrap_or(Err(Refusal::Internal)),
+                    Err(_) => Err(Refusal::Internal),
+                },
+            };
+            let body = match result {
                 Ok(run) => ReplyBody::Ok { run: Box::new(run) },
                 Err(refusal) => ReplyBody::Error(Box::new(refusal.problem(None))),
             };
@@ -185,7 +211,14 @@ impl Runs {
         // From here on the place at the gate is given back whatever happens.
         let place = self.place(id, matches!(decision, Decision::Admitted));
         let new = new_run(id, self.node, &start, &model);
-        let mut run = match self.store.start_run(&new).await.map_err(unavailable)? {
+        // Where a slot is free the attempt is written with the run: one commit before the request leaves.
+        let attempt = matches!(decision, Decision::Admitted)
+            .then(|| new_attempt(id, Epoch::FIRST, self.node, &model, &start.source.request));
+        let started = match &attempt {
+            Some(attempt) => self.store.start_and_admit_run(&new, attempt).await,
+            None => self.store.start_run(&new).await,
+        };
+        let mut run = match started.map_err(unavailable)? {
             StartOutcome::Started(run) => run,
             StartOutcome::Repeated(run) => return Ok(run),
             StartOutcome::Gone => return Err(Refusal::PromptDeleted),
@@ -194,29 +227,22 @@ impl Runs {
             run.queue = Some(queue);
         }
         self.announce(&run);
-        self.drive(place, run.clone(), model, start.source.request, Output::new(id), Offset(0));
+        let request = start.source.request;
+        self.drive(
+            Drive { place, run: run.clone(), model, request, attempt, stored: Offset(0) },
+            Output::new(id),
+        );
         Ok(run)
     }
 
-    /// Drives a run whose row is there, in the epoch of its summary, from `stored` on.
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "each is a part of one job; grouping them would only name them twice"
-    )]
-    pub(super) fn drive(
-        self: &Arc<Self>,
-        place: Place,
-        run: RunSummary,
-        model: Model,
-        request: ModelRequest,
-        output: Output,
-        stored: Offset,
-    ) {
+    /// Drives a run whose row is there, in the epoch of its summary.
+    pub(super) fn drive(self: &Arc<Self>, drive: Drive, output: Output) {
+        let Drive { place, run, model, request, attempt, stored } = drive;
         let tape = Tape::new(run.prompt, run.id, output);
         self.tapes.insert(run.id, Arc::downgrade(&tape));
         let going = Going::new(run.epoch, tape, stored);
         self.checkpoint.add(&going);
-        let job = Job { runs: self.clone(), going, place, run, model, request };
+        let job = Job { runs: self.clone(), going, place, run, model, request, attempt };
         self.tasks.spawn(runner::drive(job));
     }
 
@@ -369,6 +395,18 @@ impl Runs {
     }
 }
 
+/// A run that is ready to be driven.
+pub(super) struct Drive {
+    pub place: Place,
+    pub run: RunSummary,
+    pub model: Model,
+    pub request: ModelRequest,
+    /// The attempt that was written with the run.
+    pub attempt: Option<NewAttempt>,
+    /// How much of the output is in the store.
+    pub stored: Offset,
+}
+
 /// A run's place at the gate, in the queue or past it; dropping it gives it back.
 pub struct Place {
     runs: Arc<Runs>,
@@ -399,6 +437,27 @@ impl Start {
             request: cut.request,
         };
         Start { prompt, command, by, origin: RunOrigin::Run, parent: None, model_id: cut.model_id, source }
+    }
+}
+
+/// The record of a request that is about to leave.
+pub(super) fn new_attempt(
+    run: RunId,
+    epoch: Epoch,
+    node: NodeId,
+    model: &Model,
+    request: &ModelRequest,
+) -> NewAttempt {
+    let texts = request.messages.iter().map(|message| message.text.as_str());
+    let texts = texts.chain(request.system.as_deref()).chain(request.prefill.as_deref());
+    NewAttempt {
+        id: AttemptId(Uuid::now_v7()),
+        run,
+        epoch,
+        node,
+        price_json: serde_json::to_string(&model.info.price).unwrap_or_default(),
+        input_tokens: texts.map(estimate_tokens).sum(),
+        now_ms: now_ms(),
     }
 }
 

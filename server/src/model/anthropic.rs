@@ -1,11 +1,11 @@
 //! Anthropic Messages: the request, and its stream of typed events.
 
-use crate::domain::ledger::UsageReport;
 use super::{
     ModelError, ModelErrorKind, ModelEvent,
     catalog::{Facts, OUTPUT_TOKENS_DEFAULT},
     decoder::{Blocks, Finish, Seen, delta, malformed, tool_header},
 };
+use crate::domain::ledger::UsageReport;
 use crate::domain::prompt::{MessageRole, ModelRequest};
 use promptroom_protocol::{BlockKind, StopReason};
 use serde::Deserialize;

@@ -6,12 +6,12 @@ mod script;
 mod passages;
 mod words;
 
-use crate::domain::ledger::{Price, UsageReport, estimate_tokens};
 use super::{
     catalog::{Facts, PARAMETERS_ALL},
     error::{ModelError, ModelErrorKind},
     event::ModelEvent,
 };
+use crate::domain::ledger::{Price, UsageReport, estimate_tokens};
 use crate::domain::prompt::ModelRequest;
 use promptroom_protocol::{BlockKind, StopReason};
 use script::Script;

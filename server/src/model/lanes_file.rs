@@ -1,12 +1,12 @@
 //! The file that names OpenAI-compatible lanes; see `lanes.example.toml`.
 
-use crate::domain::ledger::Price;
 use super::{
     ConfigProblem, LaneConfig, LaneModel,
     http::checked_base_url,
     lane_config::{CancelBehaviour, PrefillStyle},
     listing::is_name,
 };
+use crate::domain::ledger::Price;
 use serde::Deserialize;
 use std::ops::Range;
 use toml::Spanned;

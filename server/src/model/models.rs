@@ -1,6 +1,5 @@
 //! All lanes of this server, and the models that can be reached through them.
 
-use crate::domain::ledger::Price;
 use super::{
     ConfigProblem, LaneInfo, ModelError, ModelEvent, ModelsConfig, anthropic,
     anthropic::AnthropicDecoder,
@@ -14,6 +13,7 @@ use super::{
     stream::HttpStream,
     watch::Patience,
 };
+use crate::domain::ledger::Price;
 use crate::domain::prompt::ModelRequest;
 use futures_util::future::join_all;
 use serde::Serialize;

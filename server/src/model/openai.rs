@@ -3,7 +3,6 @@
 //! `[DONE]` ends a stream, and so does the end of the connection once a finish reason was seen: the answer is
 //! then whole, and only its usage may be missing. Without a finish reason the answer was cut short.
 
-use crate::domain::ledger::UsageReport;
 use super::{
     ModelError, ModelErrorKind, ModelEvent,
     catalog::Facts,
@@ -11,6 +10,7 @@ use super::{
     lane_config::PrefillStyle,
     trouble::{kind_of_status, trouble_of},
 };
+use crate::domain::ledger::UsageReport;
 use crate::domain::prompt::{MessageRole, ModelRequest};
 use promptroom_protocol::{BlockKind, StopReason};
 use serde::Deserialize;

@@ -1,10 +1,10 @@
 //! A provider for tests: a bare TCP server that answers with the bytes that it is given.
 
-use crate::domain::ledger::UsageReport;
 use super::{
     LaneConfig, Model, ModelError, ModelEvent, ModelStream, Models, ModelsConfig, ProviderConfig, Secret,
     lane_config::{CancelBehaviour, PrefillStyle},
 };
+use crate::domain::ledger::UsageReport;
 use crate::domain::prompt::{ChatMessage, MessageRole, ModelRequest, Parameters};
 use promptroom_protocol::{BlockKind, StopReason};
 use tokio::{

@@ -1,10 +1,10 @@
 //! Recorded streams of every provider through a real connection, whole and in small pieces.
 
-use crate::domain::ledger::UsageReport;
 use super::{
     ModelErrorKind,
     provider_double::{Answer, Double, Told, asking, told},
 };
+use crate::domain::ledger::UsageReport;
 use promptroom_protocol::{BlockKind, StopReason};
 
 const ANTHROPIC: &str = "anthropic/claude-sonnet-4-5";

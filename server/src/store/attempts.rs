@@ -76,20 +76,9 @@ impl Store {
     /// Writes the attempt before its request leaves; repeating it with the same id does nothing twice.
     pub async fn admit_run(&self, attempt: &NewAttempt) -> Result<AdmitOutcome> {
         let mut transaction = self.db.write().await?;
-        let admitted = sqlx::query(ADMIT)
-            .bind(attempt.run.0)
-            .bind(i64::from(attempt.epoch.0))
-            .bind(int(attempt.now_ms))
-            .fetch_optional(&mut *transaction)
-            .await?;
-        let Some(run) = admitted else { return why_refused(&mut transaction, attempt).await };
-        if exists(&mut transaction, attempt.id).await? {
-            return Ok(AdmitOutcome::Admitted);
-        }
-        add(&mut transaction, attempt, &run).await?;
-        runs::move_revision(&mut transaction, PromptId(run.uuid("prompt_id")?)).await?;
+        let outcome = admit(&mut transaction, attempt).await?;
         transaction.commit().await?;
-        Ok(AdmitOutcome::Admitted)
+        Ok(outcome)
     }
 
     /// Whether this call settled it; an attempt that is settled stays as it is.
@@ -211,6 +200,23 @@ async fn add(connection: &mut Connection, attempt: &NewAttempt, run: &Row) -> Re
         .execute(connection)
         .await?;
     Ok(())
+}
+
+/// Admits a run within a transaction that may have more to do.
+pub(super) async fn admit(connection: &mut Connection, attempt: &NewAttempt) -> Result<AdmitOutcome> {
+    let admitted = sqlx::query(ADMIT)
+        .bind(attempt.run.0)
+        .bind(i64::from(attempt.epoch.0))
+        .bind(int(attempt.now_ms))
+        .fetch_optional(&mut *connection)
+        .await?;
+    let Some(run) = admitted else { return why_refused(connection, attempt).await };
+    if exists(connection, attempt.id).await? {
+        return Ok(AdmitOutcome::Admitted);
+    }
+    add(connection, attempt, &run).await?;
+    runs::move_revision(connection, PromptId(run.uuid("prompt_id")?)).await?;
+    Ok(AdmitOutcome::Admitted)
 }
 
 async fn why_refused(connection: &mut Connection, attempt: &NewAttempt) -> Result<AdmitOutcome> {

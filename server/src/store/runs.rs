@@ -3,7 +3,7 @@
 use super::column::{Columns, int, word};
 use super::sqlite::{Connection, Row};
 use super::summary::{self, select_runs};
-use super::{NodeId, Result, Store, StoreError, WorkspaceId};
+use super::{NewAttempt, NodeId, Result, Store, StoreError, WorkspaceId, attempts};
 use bytes::Bytes;
 use promptroom_protocol::{
     BlockKind, CommandId, Epoch, MemberId, Offset, PromptId, RunId, RunOrigin, RunState, RunSummary,
@@ -101,6 +101,15 @@ pub struct UnfinishedRun {
 impl Store {
     /// Writes the run as queued, under the prompt's next number, in epoch 1, driven by `node`.
     pub async fn start_run(&self, new: &NewRun) -> Result<StartOutcome> {
+        self.begin_run(new, None).await
+    }
+
+    /// The same where a slot is free: the attempt is written in the same transaction.
+    pub async fn start_and_admit_run(&self, new: &NewRun, attempt: &NewAttempt) -> Result<StartOutcome> {
+        self.begin_run(new, Some(attempt)).await
+    }
+
+    async fn begin_run(&self, new: &NewRun, attempt: Option<&NewAttempt>) -> Result<StartOutcome> {
         let workspace = self.workspace_id().await?;
         let mut transaction = self.db.write().await?;
         if let Some(run) = by_command(&mut transaction, new.by, new.command).await? {
@@ -109,6 +118,9 @@ impl Store {
         let numbered = sqlx::query(NEXT_NUMBER).bind(new.prompt.0).fetch_optional(&mut *transaction).await?;
         let Some(numbered) = numbered else { return Ok(StartOutcome::Gone) };
         insert(&mut transaction, workspace, new, numbered.signed("runs")?).await?;
+        if let Some(attempt) = attempt {
+            attempts::admit(&mut transaction, attempt).await?;
+        }
         let run = expect(&mut transaction, new.id).await?;
         transaction.commit().await?;
         Ok(StartOutcome::Started(run))

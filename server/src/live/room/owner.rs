@@ -300,6 +300,7 @@ impl Owner {
 
     /// The frame is taken. One that added nothing may rest on what is in memory only, so it counts from the head.
     fn took(&mut self, member: &Member, position: Option<Position>, whole: bool) {
+        let changed = position.is_some();
         let (head, durable) = {
             let log = self.room.log.lock();
             (log.head(), log.durable())
@@ -309,9 +310,10 @@ impl Owner {
         if position <= durable {
             member.ring();
         }
-        if whole && let Some(seat) = self.seats.get_mut(&member.socket) {
-            seat.synced = true;
-            seat.asked_again = false;
+        if let Some(seat) = self.seats.get_mut(&member.socket) {
+            seat.synced |= whole;
+            // Only an answer that brought something mends what it was asked for.
+            seat.asked_again &= !changed;
         }
     }
 

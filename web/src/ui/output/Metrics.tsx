@@ -31,9 +31,9 @@ export function Metrics({ run, stopping }: { readonly run: RunSummary; readonly 
       {!live && run.ended_at_ms !== undefined && (
         <Fact minor label="Total" value={duration(run.ended_at_ms - (run.admitted_at_ms ?? run.created_at_ms))} />
       )}
-      {run.usage && <Tokens run={run} live={live} />}
+      {hasTokens(run) && <Tokens run={run} live={live} />}
       {run.attempts > 1 && <Fact label="Attempts" value={String(run.attempts)} />}
-      {run.cost !== undefined && (
+      {run.cost !== undefined && run.cost > 0 && (
         <Fact
           label={run.state === "cancelled" || run.state === "interrupted" ? "Paid" : "Cost"}
           value={`${run.usage?.estimated && run.cost > 0 ? "≈" : ""}${money(run.cost)}`}
@@ -60,7 +60,7 @@ function Fact({ label, value, minor = false }: FactProps) {
 }
 
 function Tokens({ run, live }: { readonly run: RunSummary; readonly live: boolean }) {
-  if (!run.usage) return null;
+  if (!run.usage || (live && run.usage.output_tokens === 0)) return null;
   const about = run.usage.estimated ? "≈" : "";
   const max = maxTokensOf(run.parameters);
   if (live) {
@@ -77,6 +77,10 @@ function Tokens({ run, live }: { readonly run: RunSummary; readonly live: boolea
       Tokens<b>{`${count(run.usage.input_tokens)} → ${about}${count(run.usage.output_tokens)}`}</b>
     </span>
   );
+}
+
+export function hasTokens({ usage }: RunSummary): boolean {
+  return usage !== undefined && usage.input_tokens + usage.output_tokens > 0;
 }
 
 export function firstTokenMs(run: RunSummary): number | null {

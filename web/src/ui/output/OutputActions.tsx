@@ -5,6 +5,7 @@ import { isTerminal, type RunSummary } from "../../protocol/shapes.ts";
 import type { Output, PromptDocument, Room } from "../../room/api.ts";
 import { copyText } from "../copy.ts";
 import { models } from "../models.ts";
+import { focusField } from "../prompt/editors.ts";
 import { useReadable } from "../readable.ts";
 import { usePromptDocument, useRights, useRoom } from "../room/RoomContext.ts";
 import { continueRun, regenerate, stopRun } from "../room/runCommands.ts";
@@ -123,8 +124,14 @@ function addAnswer(prompt: PromptDocument, output: Output): void {
     toast("There is no text to add");
     return;
   }
-  const id = prompt.addMessage("assistant", undefined, text);
-  toast("Added as the assistant’s message", { undo: () => void prompt.removeMessage(id) });
+  // A blank message is not sent, so the turn that is ready to be written in does no harm.
+  const answer = prompt.addMessage("assistant", undefined, text);
+  const turn = prompt.addMessage("user", answer);
+  requestAnimationFrame(() => focusField(`message:${turn}`));
+  const undo = () => {
+    for (const id of [turn, answer]) prompt.removeMessage(id);
+  };
+  toast("Added as the assistant’s message", { undo });
 }
 
 /** What was answered: the text, without reasoning and tool calls. */

@@ -69,6 +69,9 @@ function StartingRun({ sent }: { readonly sent: boolean }) {
 
 function NothingYet() {
   const { run } = useRights();
+  const { me } = useReadable(useRoom().session);
+  // Before the server has said so, nobody knows whether there are runs.
+  if (!me) return <div className="pane-head" />;
   return (
     <>
       <div className="pane-head">

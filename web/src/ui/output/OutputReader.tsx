@@ -67,12 +67,25 @@ function usePinnedScroll(area: RefObject<HTMLElement | null>, live: boolean) {
     if (!element) return;
     pinned.current = true;
     setAway(false);
+    // Else the browser moves the place itself when pieces above change, which would look like the reader's doing.
+    element.style.overflowAnchor = "none";
     element.scrollTop = element.scrollHeight;
     ownTop.current = element.scrollTop;
   }, [area]);
+  const willJump = useRef(false);
+  /** A run that was over on arrival is read from its start; one that went on is stayed with, its last words too. */
+  const follows = useRef(live);
+  // Many pieces may grow in one frame: the place is read and set once, after them and before the paint.
   const onGrow = useCallback(() => {
-    if (pinned.current && live) jump();
-  }, [jump, live]);
+    if (!pinned.current || !follows.current || willJump.current) return;
+    willJump.current = true;
+    queueMicrotask(() => {
+      willJump.current = false;
+      if (pinned.current) jump();
+    });
+  }, [jump]);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: what is said at the end stands below the text
+  useEffect(() => onGrow(), [live, onGrow]);
   useEffect(() => {
     const element = area.current;
     if (!element) return undefined;
@@ -81,6 +94,7 @@ function usePinnedScroll(area: RefObject<HTMLElement | null>, live: boolean) {
       ownTop.current = element.scrollTop;
       pinned.current = element.scrollHeight - element.clientHeight - element.scrollTop <= NEAR_END_PX;
       setAway(!pinned.current);
+      element.style.overflowAnchor = pinned.current ? "none" : "auto";
       if (!pinned.current) room.runs.hold();
     };
     element.addEventListener("scroll", onScroll, { passive: true });

@@ -19,6 +19,7 @@ export interface OutputTextProps {
 
 export function OutputText(props: OutputTextProps) {
   const view = useReadable(props.output.view);
+  if (view.blocks.length === 0 && props.live) return <span className="caret" />;
   return view.blocks.map((block) => <Part key={`${block.block} ${props.raw}`} block={block} view={view} {...props} />);
 }
 

@@ -10,7 +10,7 @@ import { MemberAvatar } from "../room/MemberAvatar.tsx";
 import { useRoom } from "../room/RoomContext.ts";
 import { toastRefusal } from "../toasts.ts";
 import { count, duration, firstName, money } from "../units.ts";
-import { firstTokenMs } from "./Metrics.tsx";
+import { firstTokenMs, hasTokens } from "./Metrics.tsx";
 import { numberOf } from "./runParameters.ts";
 
 const RunDifference = lazy(async () => ({ default: (await import("./RunDifference.tsx")).RunDifference }));
@@ -56,7 +56,7 @@ const RunRow = memo(function RunRow({ run, shown, open, onOpen, onChoose }: RunR
           <RunSubject run={run} />
         </button>
         <span className="n">{first === null ? "" : duration(first)}</span>
-        <span className="n">{run.usage ? `${count(run.usage.output_tokens)} tok` : ""}</span>
+        <span className="n">{run.usage && hasTokens(run) ? `${count(run.usage.output_tokens)} tok` : ""}</span>
         <span className="n cost">{run.cost === undefined || run.cost === 0 ? "" : money(run.cost)}</span>
         <OutcomeIcon run={run} size={14} />
         <MemberAvatar member={run.by} size="sm" />

@@ -12,6 +12,9 @@ const NODE_CHARACTERS_MAX = 4_000;
 const NODE_CHARACTERS_FORCED = 32_000;
 /** How much text is laid out, or skipped, together. */
 const PIECE_CHARACTERS = 12_000;
+const BULK_CHARACTERS = 40_000;
+/** About 75 characters to a line of 23 px. */
+const PIXELS_PER_CHARACTER = 0.3;
 
 export interface StreamedTextOptions {
   /** Whether finished markdown is rendered. */
@@ -36,6 +39,8 @@ export class StreamedText implements BlockReader {
   private seams: readonly SeamMark[] = [];
   private caretOn = false;
   private ended = false;
+  /** A long text at once is not measured piece by piece: that would lay all of it out. */
+  private isBulk = false;
 
   constructor(parent: HTMLElement, options: StreamedTextOptions) {
     this.root = document.createElement("div");
@@ -45,6 +50,7 @@ export class StreamedText implements BlockReader {
   }
 
   append(text: string): void {
+    this.isBulk = text.length > BULK_CHARACTERS;
     const start = this.length;
     const end = start + text.length;
     this.length = end;
@@ -157,11 +163,19 @@ export class StreamedText implements BlockReader {
   }
 
   private openPiece(): void {
-    this.piece?.classList.remove("open");
+    this.closePiece();
     this.piece = document.createElement("div");
     this.piece.className = "piece open";
     this.pieceLength = 0;
     this.root.append(this.piece);
+  }
+
+  /** Its height is told before it may be skipped, so that nothing moves when it is. */
+  private closePiece(): void {
+    if (!this.piece) return;
+    const height = this.isBulk ? this.pieceLength * PIXELS_PER_CHARACTER : this.piece.offsetHeight;
+    this.piece.style.containIntrinsicBlockSize = `auto ${Math.round(height)}px`;
+    this.piece.classList.remove("open");
   }
 
   private finish(source: string): void {

@@ -9,11 +9,12 @@ interface Job {
 }
 
 /** How much of a frame may go into it. */
-const FRAME_BUDGET_MS = 5;
+const FRAME_BUDGET_MS = 6;
 
 let render: RenderMarkdown | null = null;
 let isLoading = false;
 let isScheduled = false;
+let fromEnd = false;
 const jobs: Job[] = [];
 
 /** At once if it is quick, otherwise within the next frames; not at all if the place is gone by then. */
@@ -44,13 +45,19 @@ function work(): void {
   const start = performance.now();
   const held: Job[] = [];
   while (render && jobs.length > 0 && performance.now() - start < FRAME_BUDGET_MS) {
-    const job = jobs.shift();
+    const job = takeJob();
     if (!job?.place.isConnected) continue;
     if (isMarked(job.place)) held.push(job);
     else job.done(render(job.source));
   }
   jobs.push(...held);
   if (jobs.length > 0) schedule();
+}
+
+/** From both ends in turn: one reads either from the start or at the end. */
+function takeJob(): Job | undefined {
+  fromEnd = !fromEnd;
+  return fromEnd ? jobs.pop() : jobs.shift();
 }
 
 /** A passing line is shown in the text; it is formatted when that is gone. */

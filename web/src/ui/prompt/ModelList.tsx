@@ -35,8 +35,10 @@ export function ModelList({ models, chosen, onChoose }: ModelListProps) {
         aria-label="Models"
         selectionMode="single"
         selectedKeys={[chosen]}
-        disallowEmptySelection
-        onAction={(key) => onChoose(String(key))}
+        onSelectionChange={(keys) => {
+          const [key] = keys;
+          onChoose(key === undefined ? chosen : String(key));
+        }}
         renderEmptyState={() => (
           <p className="help" style={{ padding: 12 }}>
             No model has that name.

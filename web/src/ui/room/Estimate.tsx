@@ -19,7 +19,7 @@ export function Estimate() {
   if (!draft) return <span className="estimate" />;
   const unset = variables.filter((variable) => variable.used && variable.source === "unset");
   const estimate = estimateRun(texts, findModel(known, draft.model), draft.parameters.max_tokens);
-  const live = run && !isTerminal(run.state) && run.cost !== undefined ? run.cost : null;
+  const live = run && !isTerminal(run.state) && run.cost !== undefined && run.cost > 0 ? run.cost : null;
   return (
     <span className="estimate">
       {live !== null ? (

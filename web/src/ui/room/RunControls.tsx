@@ -73,8 +73,9 @@ function StopButton() {
 function RunMenu({ live, onRun }: { readonly live: boolean; readonly onRun: () => void }) {
   const room = useRoom();
   const prompt = usePromptDocument();
+  const draft = useReadable(prompt.draft);
   const entries = (): readonly MenuEntry[] => {
-    const chosen = prompt.draft.getSnapshot()?.model;
+    const chosen = draft?.model;
     const others = (models.getSnapshot() ?? []).filter((model) => model.id !== chosen).slice(0, OTHER_MODELS_MAX);
     const start = (model?: string) => () => {
       startRun(room, model);
@@ -105,7 +106,12 @@ function RunMenu({ live, onRun }: { readonly live: boolean; readonly onRun: () =
     ];
   };
   return (
-    <MenuButton label="Run options" className={live ? "btn ink" : "btn primary"} entries={entries}>
+    <MenuButton
+      label="Run options"
+      className={live ? "btn ink" : "btn primary"}
+      disabled={draft === null}
+      entries={entries}
+    >
       <ChevronDown className="i i14" aria-hidden="true" />
     </MenuButton>
   );

@@ -1,9 +1,9 @@
 //! All that a run would send, with values filled in, read again shortly after somebody typed.
 
 import type { PromptDocument, Readable, Variable } from "../../room/api.ts";
+import { variablePattern } from "../../room/survey.ts";
 
 const SETTLE_MS = 400;
-const VARIABLE = /\{\{\s*([\w.-]+)\s*\}\}/g;
 
 export function promptTexts(prompt: PromptDocument): Readable<readonly string[]> {
   let texts = readTexts(prompt);
@@ -53,7 +53,7 @@ function readTexts(prompt: PromptDocument): readonly string[] {
 }
 
 function fill(text: string, values: ReadonlyMap<string, Variable>): string {
-  return text.replace(VARIABLE, (written, name: string) => {
+  return text.replace(variablePattern(), (written, name: string) => {
     const variable = values.get(name);
     return variable && variable.source !== "unset" ? variable.effective : written;
   });
