@@ -49,7 +49,6 @@ clean: ## Remove everything that was built or installed here; ./data stays
 .PHONY: test fmt lint bench soak
 
 test: toolchain test-tools fmt-check lint deny-if-present test-rust test-page test-peers test-browser ## Check everything: format, lints, unit, integration, peer and browser tests
-	$(call say,All checks passed)
 
 fmt: $(STAMPS)/npm/web ## Format the Rust code and the page's
 	cargo fmt --all

@@ -24,8 +24,10 @@ pub use room_load::{RoomLoad, RoomOutcome, run as run_rooms};
 pub enum Shape {
     /// Connections that only keep their presence alive.
     Idle,
-    /// Rooms of 2, 20 and 200; 50 rooms of 10 at 20 and at 320 edits a second.
+    /// Rooms of 2, 20 and 200 people who type.
     Typing,
+    /// 50 rooms of 10 at 20 and at 320 edits a second.
+    Rooms,
     /// One room with a thousand viewers: edits, then a run's tokens.
     Viewers,
     /// How many runs stream at once.
@@ -39,9 +41,10 @@ pub enum Shape {
 }
 
 impl Shape {
-    pub const ALL: [Shape; 7] = [
+    pub const ALL: [Shape; 8] = [
         Shape::Idle,
         Shape::Typing,
+        Shape::Rooms,
         Shape::Viewers,
         Shape::Runs,
         Shape::FirstToken,
@@ -53,6 +56,7 @@ impl Shape {
         match self {
             Shape::Idle => idle::measure(lab).await,
             Shape::Typing => typing::measure(lab).await,
+            Shape::Rooms => typing::measure_many(lab).await,
             Shape::Viewers => viewers::measure(lab).await,
             Shape::Runs => runs::measure(lab).await,
             Shape::FirstToken => first_token::measure(lab).await,

@@ -90,6 +90,17 @@ impl Subject {
         format!("ws://{}", self.address)
     }
 
+    /// A prompt that can be run, for the whole workspace.
+    pub async fn prompt(&self, slug: &str) -> Result<()> {
+        let api = crate::http::Api { address: self.address, token: Some(self.token.clone()) };
+        let message = serde_json::json!({ "role": "user", "text": "Go." });
+        let content = serde_json::json!({ "variants": [{ "messages": [message] }] });
+        let body =
+            serde_json::json!({ "slug": slug, "title": slug, "visibility": "workspace", "content": content });
+        api.post("/api/v1/prompts", &body).await?;
+        Ok(())
+    }
+
     async fn wait_until_ready(&self) -> Result<()> {
         let api = crate::http::Api { address: self.address, token: None };
         let deadline = Instant::now() + START_PATIENCE;

@@ -5,6 +5,7 @@ pub mod serve;
 pub mod state;
 pub mod auth;
 pub mod problem;
+pub mod admission;
 pub mod session;
 pub mod outgoing;
 pub mod socket;

@@ -18,7 +18,6 @@ mod summary;
 mod progress;
 mod claims;
 mod attempts;
-mod nodes;
 #[cfg(test)]
 mod suite;
 
@@ -26,12 +25,11 @@ pub use access::{Invite, LinkFor, NewInvite};
 pub use attempts::{AdmitOutcome, Bill, NewAttempt, OpenAttempt};
 pub use claims::{Claim, ClaimOutcome, EndOutcome, RunEnd};
 pub use commit::{CommitOutcome, RoomRows};
-pub use nodes::NodeBeat;
 pub use people::{NewPrincipal, Principal, PrincipalKind, RightsOutcome, Workspace};
 pub use progress::{Progress, ProgressOutcome, ProgressResult, Record};
 pub use prompts::{ChangeOutcome, CreateOutcome, LibraryEntry, NewPrompt, Owner, PromptRow};
 pub use rooms::{Generation, RoomHead, RoomImage, RowsAfter};
-pub use runs::{NewRun, RunClaim, RunDetail, StartOutcome, StoredOutput, StoredRecord, UnfinishedRun};
+pub use runs::{NewRun, RunClaim, RunDetail, StartOutcome, StoredOutput, StoredRecord};
 
 use sqlite::Database;
 use std::sync::Arc;

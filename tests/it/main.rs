@@ -8,3 +8,4 @@ mod stopping;
 mod restarts;
 mod abuse;
 mod api;
+mod rooms;

@@ -104,14 +104,15 @@ async fn a_queued_run_survives_the_restart_and_runs_once() -> Result<()> {
     let upstream = Upstream::start().await?;
     let lanes = format!("[[lane]]\nname = \"double\"\nbase_url = \"{}\"\nslots = 1\n", upstream.base_url());
     let mut server = ServerSettings::default().lanes(&lanes).start().await?;
-    let token = server.token(Role::Editor)?;
-    let mut ann = Member::join_to_run(&server.ws(), PROMPT, &token).await?;
+    let api = server.api(Role::Editor)?;
+    let mut ann = Member::join_to_run(&server.ws(), PROMPT, api.token()).await?;
     let first = ann.client().run(Some("double/paced-100-100000")).await?.id;
+    // Of a run of which nothing is stored yet the restart would begin again.
+    until("output on disk", async || Ok((api.summary(first).await?.bytes.0 > 0).then_some(()))).await?;
     let second = ann.client().run(Some("double/numbered-30")).await?;
     ensure!(second.state == RunState::Queued, "{:?}", second.state);
     server.kill()?;
     server.start().await?;
-    let api = server.api(Role::Editor)?;
     ensure!(until_over(&api, first).await?.state == RunState::Interrupted);
     let second = until_over(&api, second.id).await?;
     ensure!(

@@ -93,6 +93,45 @@ async fn a_run_stopped_in_the_queue_never_reaches_the_upstream() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_stop_before_the_first_token_is_charged_the_input_as_an_estimate() -> Result<()> {
+    let (server, upstream) = with_double(1).await?;
+    let token = server.token(Role::Editor)?;
+    let mut ann = Member::join_to_run(&server.ws(), PROMPT, &token).await?;
+    let run = ann.client().run(Some("double/slow-start-60000")).await?.id;
+    upstream.wait_for(PATIENCE, |counts| counts.open == 1).await?;
+    ann.client().cancel(run).await?;
+    let summary = until_state(&server, run, RunState::Cancelled).await?;
+    let Some(usage) = summary.usage else { bail!("a stopped run says what it used") };
+    ensure!(usage.input_tokens > 0 && usage.output_tokens == 0 && usage.estimated, "{usage:?}");
+    upstream.wait_for(UPSTREAM_CLOSED_WITHIN, |counts| counts.open == 0).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_repeated_command_gets_its_run_even_where_it_would_be_refused_now() -> Result<()> {
+    let server = Server::fresh().await?;
+    let token = server.token(Role::Editor)?;
+    let id = CommandId(Uuid::now_v7());
+    let run = |variant: Option<&str>| {
+        let variant = variant.map(str::to_owned);
+        Command { id, action: Action::Run { variant, inputs: None, overrides: Overrides::default() } }
+    };
+    let mut ann = Member::join_to_run(&server.ws(), PROMPT, &token).await?;
+    let first = ann.client().repeat_command(run(None)).await?;
+    // As after somebody deleted the variant.
+    let again = ann.client().repeat_command(run(Some("gone"))).await?;
+    ensure!(first.id == again.id);
+    let mut elsewhere = Member::join_to_run(&server.ws(), "stopping-elsewhere", &token).await?;
+    match elsewhere.client().repeat_command(run(None)).await {
+        Err(ClientError::Problem(problem)) => {
+            ensure!(problem.code == "request.idempotency_conflict", "{problem:?}");
+        }
+        other => bail!("another prompt's command got {other:?}"),
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_run_goes_on_when_all_its_viewers_leave() -> Result<()> {
     let (server, upstream) = with_double(4).await?;
     let token = server.token(Role::Editor)?;

@@ -1,5 +1,6 @@
 //! The HTTP API as a program sees it.
 
+use crate::http_client;
 use anyhow::{Context, Result, ensure};
 use promptroom_protocol::{BlockKind, RunId, RunSummary};
 use reqwest::{Method, RequestBuilder, Response};
@@ -18,7 +19,7 @@ pub struct Api {
 
 impl Api {
     pub fn new(base: String, token: String) -> Self {
-        Api { base, token, client: reqwest::Client::new() }
+        Api { base, token, client: http_client() }
     }
 
     pub fn token(&self) -> &str {

@@ -4,6 +4,7 @@
 mod wait;
 mod server;
 mod api;
+mod http_client;
 mod document;
 mod member;
 mod proxy;
@@ -13,6 +14,7 @@ mod yjs;
 
 pub use api::Api;
 pub use document::Document;
+pub use http_client::http_client;
 pub use member::{Member, markers_in};
 pub use proxy::FaultProxy;
 pub use random::{rounds, seeded};

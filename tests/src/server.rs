@@ -1,6 +1,6 @@
 //! A real server in a process of its own, which can be killed and started again on the same data.
 
-use crate::{Api, PATIENCE, until};
+use crate::{Api, PATIENCE, http_client, until};
 use anyhow::{Context, Result, bail, ensure};
 use promptroom_protocol::Role;
 use rustix::process::{Pid, Signal, kill_process};
@@ -127,7 +127,7 @@ impl Server {
         ensure!(output.status.success(), "`promptroom link` failed: {}", output.status);
         let text = String::from_utf8(output.stdout)?;
         let secret = text.trim_end().rsplit('/').next().context("`promptroom link` printed no link")?;
-        let request = reqwest::Client::new().post(format!("{}/api/v1/session", self.http()));
+        let request = http_client().post(format!("{}/api/v1/session", self.http()));
         let body = serde_json::json!({"link": secret.trim()});
         let answer = request.header("origin", self.http()).json(&body).timeout(PATIENCE).send().await?;
         ensure!(answer.status() == 200, "the sign-in was answered with {}", answer.status());
@@ -190,7 +190,7 @@ impl Server {
         .await?;
         self.address = address;
         let url = format!("http://{address}/readyz");
-        let client = reqwest::Client::new();
+        let client = http_client();
         until("readiness", async || {
             self.still_runs()?;
             let answer = client.get(&url).timeout(PATIENCE).send().await;

@@ -37,6 +37,7 @@ pub async fn measure(lab: &Lab) -> Result<Vec<Figure>> {
     };
     let disk = time_commits(subject.data_dir(), COMMITS).await?;
     let ours = Latency::default();
+    subject.prompt("first-token").await?;
     let mut client =
         Client::connect(&subject.base(), "first-token", &ConnectOptions::page(&subject.token)).await?;
     client.join().await?;

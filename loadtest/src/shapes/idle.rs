@@ -21,7 +21,7 @@ use std::{
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 const SHAPE: &str = "idle";
-const MEMBERS: usize = 10;
+const MEMBERS: usize = 50;
 const RENEWAL: Duration = Duration::from_secs(15);
 const JOINS_AT_ONCE: usize = 64;
 const JOIN_PATIENCE: Duration = Duration::from_secs(30);

@@ -158,6 +158,7 @@ async fn join_seats(subject: &Subject, runs: usize) -> Result<Vec<Client>> {
             let token = subject.mint(&format!("seat-{seat}"))?;
             let options = ConnectOptions::page(&token).from(socket::source(seat));
             let (base, room) = (subject.base(), format!("runs-{runs}-{seat}"));
+            subject.prompt(&room).await?;
             joins.start(async move {
                 let mut client = Client::connect(&base, &room, &options).await?;
                 client.join().await?;

@@ -11,6 +11,7 @@ const SHAPE: &str = "typing";
 const CALM: f64 = 20.0;
 const BUSY: f64 = 320.0;
 
+/// Rooms of two, twenty and two hundred.
 pub async fn measure(lab: &Lab) -> Result<Vec<Figure>> {
     let contenders = Contenders::start(lab).await?;
     let mut figures = Vec::new();
@@ -31,6 +32,13 @@ pub async fn measure(lab: &Lab) -> Result<Vec<Figure>> {
         );
     }
 
+    Ok(figures)
+}
+
+/// Fifty rooms of ten, calm and busy.
+pub async fn measure_many(lab: &Lab) -> Result<Vec<Figure>> {
+    let contenders = Contenders::start(lab).await?;
+    let mut figures = Vec::new();
     let calm = load(lab, 50, 10, CALM);
     let compared = contenders.run(lab, &calm, "typing-calm").await?;
     let name = |figure: &str| format!("50 × 10 at {CALM} edits/s: {figure}");

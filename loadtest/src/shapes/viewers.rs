@@ -104,6 +104,7 @@ fn token_rows(rounds: &[Watched], relay: Option<f64>) -> [Figure; 2] {
 async fn watch(lab: &Lab, subject: &Subject, room: &str) -> Result<Watched> {
     let options = ConnectOptions::page(&subject.token);
     let base = subject.base();
+    subject.prompt(room).await?;
     let mut runner = Client::connect(&base, room, &options).await?;
     runner.join().await?;
     let mut viewers = Vec::new();

@@ -120,11 +120,6 @@ impl Gate {
         }
     }
 
-    /// Runs that wait, in any lane.
-    pub fn waiting(&self) -> impl Iterator<Item = RunId> {
-        self.lanes.values().flat_map(|lane| lane.waiting.iter().map(|waiting| waiting.run))
-    }
-
     fn admit_waiting(&mut self) -> Vec<RunId> {
         let mut admitted = Vec::new();
         let names: Vec<String> = self.lanes.keys().cloned().collect();

@@ -67,6 +67,8 @@ pub struct Log {
     limits: LogLimits,
     /// Position of the first slot still in the ring.
     first: u64,
+    /// The newest document entry that has left the ring; readers of documents only are not concerned by others.
+    left_document: Position,
     slots: VecDeque<Slot>,
     bytes: usize,
     /// Everything up to here is durable.
@@ -81,6 +83,7 @@ impl Log {
         Log {
             limits,
             first: 1,
+            left_document: Position(0),
             slots: VecDeque::new(),
             bytes: 0,
             durable: Position(0),
@@ -120,13 +123,28 @@ impl Log {
         position
     }
 
-    /// Up to `count_max` entries after `cursor`, for a reader that has everything up to it.
-    pub fn since(&self, cursor: Position, count_max: usize) -> Result<impl Iterator<Item = &Entry>, Gap> {
-        if cursor.0 + 1 < self.first {
+    /// Up to `count_max` entries after `cursor`, for a reader that has everything up to it, with their positions.
+    /// One that gets document entries only does not miss others that have left the ring.
+    pub fn since(
+        &self,
+        cursor: Position,
+        documents_only: bool,
+        count_max: usize,
+    ) -> Result<impl Iterator<Item = (Position, &Entry)>, Gap> {
+        let has_all = if documents_only { cursor >= self.left_document } else { cursor.0 + 1 >= self.first };
+        if !has_all {
             return Err(Gap);
         }
-        let skip = (cursor.0 + 1 - self.first) as usize;
-        Ok(self.slots.iter().skip(skip).take(count_max).map(|slot| &slot.entry))
+        let next = (cursor.0 + 1).max(self.first);
+        let slots = self.slots.iter().skip((next - self.first) as usize).take(count_max);
+        Ok((next..).map(Position).zip(slots.map(|slot| &slot.entry)))
+    }
+
+    /// Our own frames after `cursor`.
+    pub fn own_frames_since(&self, cursor: Position) -> Result<Vec<Bytes>, Gap> {
+        let entries = self.since(cursor, false, usize::MAX)?;
+        let own = entries.filter(|(_, entry)| entry.audience == Audience::Versioned);
+        Ok(own.map(|(_, entry)| entry.frame.clone()).collect())
     }
 
     /// The updates not yet durable, in order, and the position of the last of them.
@@ -174,9 +192,15 @@ impl Log {
         self.unwritten_bytes > 0
     }
 
+    /// Whether the ring still has every row after `seq`.
+    pub fn reaches(&self, seq: Seq) -> bool {
+        let oldest = self.slots.iter().find_map(|slot| slot.document.as_ref()?.seq);
+        seq <= self.head_seq && seq.0 + 1 >= oldest.map_or(self.head_seq.0 + 1, |oldest| oldest.0)
+    }
+
     /// All rows after `seq` as frames, if the ring still has every one of them, and those that have no row yet.
     pub fn rows_after(&self, seq: Seq) -> Option<Vec<Bytes>> {
-        if seq > self.head_seq {
+        if !self.reaches(seq) {
             return None;
         }
         let mut frames = Vec::new();
@@ -219,6 +243,9 @@ impl Log {
         {
             let Some(slot) = self.slots.pop_front() else { return };
             self.bytes -= slot.entry.frame.len();
+            if slot.document.is_some() {
+                self.left_document = Position(self.first);
+            }
             self.first += 1;
         }
     }
@@ -233,7 +260,7 @@ mod tests {
     }
 
     fn frames(log: &Log, cursor: u64) -> Result<usize, Gap> {
-        log.since(Position(cursor), usize::MAX).map(Iterator::count)
+        log.since(Position(cursor), false, usize::MAX).map(Iterator::count)
     }
 
     #[test]
@@ -289,5 +316,32 @@ mod tests {
         assert_eq!(log.rows_after(Seq(12)).map(|rows| rows.len()), Some(1));
         assert_eq!(log.rows_after(Seq(9)), None, "row 10 was never in this ring");
         assert_eq!(log.rows_after(Seq(13)), None, "nobody can have a row that does not exist");
+    }
+
+    #[test]
+    fn a_reader_of_documents_only_does_not_fall_behind_by_frames_that_it_never_gets() {
+        let mut log = log(2);
+        log.append_update(b"a", None);
+        log.written(Position(1), Seq(11));
+        for _ in 0..5 {
+            log.append_frame(Bytes::from_static(b"run"));
+        }
+        log.append_update(b"b", None);
+        let of_documents = |cursor| log.since(Position(cursor), true, usize::MAX).map(Iterator::last);
+        assert_eq!(frames(&log, 1), Err(Gap));
+        assert_eq!(of_documents(0).map(drop), Err(Gap), "the edit at 1 has left");
+        let last = of_documents(1).expect("nothing of the document has left").expect("an entry");
+        assert_eq!(last.0, Position(7));
+    }
+
+    #[test]
+    fn our_own_frames_can_be_told_again_as_long_as_they_are_there() {
+        let mut log = log(2);
+        log.append_update(b"a", None);
+        log.append_frame(Bytes::from_static(b"run"));
+        assert_eq!(log.own_frames_since(Position(0)), Ok(vec![Bytes::from_static(b"run")]));
+        log.written(Position(2), Seq(11));
+        log.append_frame(Bytes::from_static(b"run"));
+        assert_eq!(log.own_frames_since(Position(0)), Err(Gap));
     }
 }

@@ -8,6 +8,10 @@ use promptroom_protocol::{BlockKind, Epoch, Offset, RecordsFrame, RunCursor, Run
 
 /// A reader that is far behind gets this much at a time.
 const FRAME_BYTES_MAX: u64 = 256 << 10;
+/// What one run may put out.
+pub const OUTPUT_BYTES_MAX: u64 = 64 << 20;
+/// A character of UTF-8 takes no more.
+const CHARACTER_BYTES_MAX: u64 = 4;
 
 /// A stretch of one block; never empty, always whole characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,10 +103,6 @@ impl Output {
         Offset(self.visible + self.pending_bytes as u64)
     }
 
-    pub fn has_pending(&self) -> bool {
-        self.pending_bytes > 0
-    }
-
     pub fn is_ended(&self) -> bool {
         self.ended
     }
@@ -133,7 +133,9 @@ impl Output {
             self.push(block, kind, bytes.freeze());
         }
         self.pending_bytes = 0;
-        self.last_flush = Some((start, self.encode(start, &self.records[first..])));
+        // What is too much for one frame is read in parts.
+        let is_one_frame = self.visible - start <= FRAME_BYTES_MAX;
+        self.last_flush = is_one_frame.then(|| (start, self.encode(start, &self.records[first..])));
         true
     }
 
@@ -143,18 +145,22 @@ impl Output {
         self.ended = true;
     }
 
-    /// Everything from `offset` on, as it would be stored.
+    /// What is there from `offset` on, as it would be stored: at most so many bytes, but at least one character.
     pub fn records_from(&self, offset: Offset, bytes_max: u64) -> Vec<Record> {
         let mut records = Vec::new();
-        let mut taken = 0;
+        let mut left = bytes_max.max(CHARACTER_BYTES_MAX);
         for record in &self.records[self.index_of(offset.0)..] {
             let skip = offset.0.saturating_sub(record.offset.0) as usize;
-            let bytes = record.bytes.slice(skip..);
-            if taken > 0 && taken + bytes.len() as u64 > bytes_max {
+            let rest = record.bytes.slice(skip..);
+            let bytes = rest.slice(..whole_characters(&rest, left));
+            let is_cut = bytes.len() < rest.len();
+            left -= bytes.len() as u64;
+            if !bytes.is_empty() {
+                records.push(Record { offset: Offset(record.offset.0 + skip as u64), bytes, ..*record });
+            }
+            if is_cut || left == 0 {
                 break;
             }
-            taken += bytes.len() as u64;
-            records.push(Record { offset: Offset(record.offset.0 + skip as u64), bytes, ..*record });
         }
         records
     }
@@ -232,6 +238,23 @@ impl Output {
         })
         .encode()
     }
+}
+
+/// How many of at most `bytes_max` bytes are whole characters.
+fn whole_characters(bytes: &[u8], bytes_max: u64) -> usize {
+    let Ok(mut end) = usize::try_from(bytes_max) else { return bytes.len() };
+    if end >= bytes.len() {
+        return bytes.len();
+    }
+    while end > 0 && bytes[end] & 0b1100_0000 == 0b1000_0000 {
+        end -= 1;
+    }
+    end
+}
+
+/// The beginning of `text` that an output of this length may still take.
+pub fn fitting(text: &str, length: Offset) -> &str {
+    &text[..whole_characters(text.as_bytes(), OUTPUT_BYTES_MAX.saturating_sub(length.0))]
 }
 
 #[cfg(test)]
@@ -339,5 +362,34 @@ mod tests {
         let Read::Frame { frame, next } = output.read(at(1, 0)) else { panic!("there is text") };
         assert!(frame.len() as u64 <= FRAME_BYTES_MAX + 1_024);
         assert_eq!(next, at(1, FRAME_BYTES_MAX));
+    }
+
+    #[test]
+    fn one_huge_record_is_cut_between_characters() {
+        let text = "日本語😀".repeat(60_000);
+        let mut output = Output::new(RUN);
+        output.append(0, BlockKind::Text, &text);
+        output.flush();
+        let Read::Frame { frame, next } = output.read(at(1, 0)) else { panic!("there is text") };
+        assert!(frame.len() as u64 <= FRAME_BYTES_MAX + 1_024);
+        assert!(next.offset.0 > FRAME_BYTES_MAX - CHARACTER_BYTES_MAX);
+        let mut whole = String::new();
+        output.end();
+        assert!(read_all(&output, at(1, 0), &mut whole));
+        assert_eq!(whole, text);
+        for bytes_max in 0..20 {
+            let records = output.records_from(Offset(0), bytes_max);
+            let taken = &records[0].bytes;
+            assert!(taken.len() as u64 <= bytes_max.max(CHARACTER_BYTES_MAX) && !taken.is_empty());
+            assert!(std::str::from_utf8(taken).is_ok());
+        }
+    }
+
+    #[test]
+    fn an_output_takes_whole_characters_up_to_its_limit() {
+        assert_eq!(fitting("héllo", Offset(0)), "héllo");
+        assert_eq!(fitting("héllo", Offset(OUTPUT_BYTES_MAX - 2)), "h");
+        assert_eq!(fitting("héllo", Offset(OUTPUT_BYTES_MAX - 3)), "hé");
+        assert_eq!(fitting("héllo", Offset(OUTPUT_BYTES_MAX + 9)), "");
     }
 }

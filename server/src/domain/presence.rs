@@ -7,6 +7,7 @@
 use crate::domain::log::SocketId;
 use bytes::{Bytes, BytesMut};
 use promptroom_protocol::{FrameError, Reader, ServerFrame, put_bytes, put_varint};
+use serde::de::IgnoredAny;
 use std::collections::{BTreeMap, HashMap};
 
 /// A departed member's entry is told for this long, which is longer than any reader may lag.
@@ -15,6 +16,8 @@ const FAREWELL_MS: u64 = 40_000;
 const RENEWAL_MS_MAX: u64 = 60_000;
 /// A clock is counted up by one per change; one that jumps would block its id for ever.
 const CLOCK_MAX: u64 = 1 << 31;
+/// Every client parses every state; none is that deep.
+const NESTING_MAX: usize = 64;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PresenceVersion(pub u64);
@@ -94,7 +97,7 @@ impl Presence {
             if state.len() > limit_bytes {
                 return Err(PresenceError::TooLarge { limit_bytes });
             }
-            if clock >= CLOCK_MAX || std::str::from_utf8(state).is_err() {
+            if clock >= CLOCK_MAX || !is_state(state) {
                 return Err(PresenceError::Malformed);
             }
             let mut clock = clock;
@@ -200,6 +203,34 @@ impl Presence {
     }
 }
 
+/// Whether stock clients can read it: a JSON object, or `null` for somebody who left.
+fn is_state(state: &[u8]) -> bool {
+    state == b"null"
+        || state.first() == Some(&b'{')
+            && serde_json::from_slice::<IgnoredAny>(state).is_ok()
+            && nesting(state) <= NESTING_MAX
+}
+
+/// How deep well-formed JSON is nested.
+fn nesting(json: &[u8]) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    let mut bytes = json.iter();
+    let mut in_text = false;
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\\' if in_text => drop(bytes.next()),
+            b'"' => in_text = !in_text,
+            b'{' | b'[' if !in_text => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b'}' | b']' if !in_text => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -299,5 +330,21 @@ mod tests {
             Presence::default().hear(A, None, &bytes, 100, 0, |_| false),
             Err(PresenceError::Malformed)
         );
+    }
+
+    #[test]
+    fn a_state_that_other_clients_cannot_parse_is_refused() {
+        let mut presence = Presence::default();
+        let deep = |levels: usize| format!("{{\"a\":{}{}}}", "[".repeat(levels), "]".repeat(levels));
+        let (bearable, too_deep) = (deep(NESTING_MAX - 1), deep(NESTING_MAX));
+        for wrong in ["", "{", "7", "[]", "{}x", "{\"a\":}", " null", "\"a\"", &too_deep] {
+            let heard = presence.hear(A, None, &update(&[(7, 1, wrong)]), 1_000, 0, |_| false);
+            assert_eq!(heard, Err(PresenceError::Malformed), "{wrong}");
+        }
+        // A name cut within an emoji, as JavaScript writes it, and brackets that are text.
+        for (clock, right) in (1..).zip([r#"{"name":"\ud83d"}"#, r#"{"a":"[[\"{"}"#, &bearable]) {
+            let heard = presence.hear(A, None, &update(&[(7, clock, right)]), 1_000, 0, |_| false);
+            assert!(heard.is_ok(), "{right}");
+        }
     }
 }

@@ -55,6 +55,7 @@ pub enum Refusal {
     MemberQueueFull { waiting: usize },
     CommandsTooMany { limit: usize },
     WatchesTooMany { limit: usize },
+    OutputTooLong { limit_bytes: u64 },
     CursorInvalid,
     IdempotencyConflict,
     Internal,
@@ -108,6 +109,9 @@ impl Refusal {
             Refusal::BodyTooLarge { limit_bytes }
             | Refusal::FrameTooLarge { limit_bytes }
             | Refusal::DocumentTooLarge { limit_bytes } => format!("The limit is {limit_bytes} bytes."),
+            Refusal::OutputTooLong { limit_bytes } => {
+                format!("One run may put out {limit_bytes} bytes; the model was stopped there.")
+            }
             Refusal::VersionUnknown { asked } => {
                 format!("Version {asked:?} of the frames is not spoken here; 1 is.")
             }
@@ -152,6 +156,7 @@ mod tests {
             Refusal::RoomRestarted,
             Refusal::ReaderTooSlow,
             Refusal::EditOutOfStep,
+            Refusal::EditTooCostly,
             Refusal::Draining,
             Refusal::StoreUnavailable,
             Refusal::RoomFull { limit: 1 },

@@ -9,11 +9,7 @@ use crate::domain::{
     rights::rights,
 };
 use crate::edge::{auth::Caller, runs::visible_run, state::App};
-use crate::live::{
-    runs::unavailable,
-    tape::{Reader, Tape},
-};
-use crate::store::StoreError;
+use crate::live::{heads::Followed, runs::unavailable, tape::Reader};
 use axum::{
     extract::{Path, Query, State},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
@@ -32,8 +28,9 @@ use tokio::{
 };
 
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// Rights are looked at this often while events are sent: less than the second in which a "no" must hold.
-const RIGHTS_PACE: Duration = Duration::from_millis(800);
+/// Rights are looked at this often while events are sent: with the age of a head that is less than the second in which
+/// a "no" must hold.
+const RIGHTS_PACE: Duration = Duration::from_millis(400);
 const RECONNECT_AFTER: Duration = Duration::from_secs(1);
 /// After the cursor in the id of the last event.
 const END: &str = ":end";
@@ -104,10 +101,11 @@ struct Follower {
     client: MemberId,
     /// As it was last told.
     run: RunSummary,
-    tape: Arc<Tape>,
-    reader: Reader,
+    /// None while nobody drives the run.
+    reader: Option<Reader>,
     cursor: RunCursor,
     bell: Arc<Notify>,
+    head: Arc<Followed>,
     rights_epoch: u64,
     look_at: Instant,
     step: Step,
@@ -124,22 +122,21 @@ impl Follower {
     async fn new(app: App, client: MemberId, run: RunSummary, cursor: RunCursor) -> Result<Self, Refusal> {
         // Taken before anything is sent: a change that comes between is then seen as a change.
         let rights_epoch = app.store.workspace().await.map_err(unavailable)?.rights_epoch;
-        let tape = app.runs.tape(run.prompt, run.id).await?;
-        let bell = Arc::new(Notify::new());
-        let reader = tape.read_from(cursor, &bell);
-        let look_at = Instant::now() + RIGHTS_PACE;
-        Ok(Follower {
+        let head = app.heads.follow(run.prompt);
+        let mut follower = Follower {
             app,
             client,
             run,
-            tape,
-            reader,
+            reader: None,
             cursor,
-            bell,
+            bell: Arc::new(Notify::new()),
+            head,
             rights_epoch,
-            look_at,
+            look_at: Instant::now() + RIGHTS_PACE,
             step: Step::Begin,
-        })
+        };
+        follower.find_tape().await?;
+        Ok(follower)
     }
 
     /// `None` when the run is over, the node drains, or the client may no longer see it. Cancel-safe.
@@ -155,17 +152,17 @@ impl Follower {
         loop {
             if Instant::now() >= self.look_at {
                 self.look().await?;
-                if let Some(event) = self.changed_state() {
-                    return Some(event);
-                }
             }
-            match self.reader.next_records() {
+            if let Some(event) = self.changed_state() {
+                return Some(event);
+            }
+            match self.read_on() {
                 ReadRecords::Records { records, next } => return Some(self.records(&records, next)),
                 ReadRecords::Rewind { cursor } => {
                     self.cursor = cursor;
                     return Some(json("rewind", &cursor).id(cursor.to_string()));
                 }
-                ReadRecords::End { cursor } => return self.end(cursor).await,
+                ReadRecords::End { cursor } => return self.end(cursor),
                 ReadRecords::Wait => {}
             }
             let tasks = self.app.tasks.clone();
@@ -190,47 +187,64 @@ impl Follower {
         json("records", &data).id(next.to_string())
     }
 
-    async fn end(&mut self, cursor: RunCursor) -> Option<Event> {
-        // A run's row ends before its tape does, so this is the final summary.
-        let run = self.app.runs.run_of(self.run.prompt, self.run.id).await.ok()?;
+    fn read_on(&mut self) -> ReadRecords {
+        let Some(reader) = &mut self.reader else { return ReadRecords::Wait };
+        if reader.is_abandoned() {
+            self.reader = None;
+            return ReadRecords::Wait;
+        }
+        reader.next_records()
+    }
+
+    fn end(&mut self, cursor: RunCursor) -> Option<Event> {
         self.step = Step::Over;
+        // A run's row ends before its tape does, so this is the final summary.
+        let run = self.reader.as_ref()?.summary();
         Some(json("end", &run).id(format!("{cursor}{END}")))
     }
 
-    /// `None` if the client may no longer see the run. Also finds the tape that is written to now, if that changed.
+    /// `None` if the client may no longer see the run. Also finds the run's next driver, if it had none.
     async fn look(&mut self) -> Option<()> {
         self.look_at = Instant::now() + RIGHTS_PACE;
         // With the store away what was known holds, as it does for sockets.
         if !self.is_visible().await.unwrap_or(true) {
             return None;
         }
-        if !self.tape.is_ended()
-            && let Ok(tape) = self.app.runs.tape(self.run.prompt, self.run.id).await
-            && !Arc::ptr_eq(&tape, &self.tape)
-        {
-            self.reader = tape.read_from(self.cursor, &self.bell);
-            self.tape = tape;
+        if self.reader.is_none() {
+            self.find_tape().await.ok()?;
         }
         Some(())
     }
 
-    /// One query, and more only where somebody's rights changed.
-    async fn is_visible(&mut self) -> Result<bool, StoreError> {
-        let heads = self.app.store.heads(&[self.run.prompt]).await?;
-        let Some(head) = heads.first().filter(|head| !head.deleted) else { return Ok(false) };
+    /// A run that nobody drives just now is waited for.
+    async fn find_tape(&mut self) -> Result<(), Refusal> {
+        match self.app.runs.tape(self.run.prompt, self.run.id).await {
+            Ok(tape) => {
+                self.reader = Some(tape.read_from(self.cursor, &self.bell));
+                Ok(())
+            }
+            Err(Refusal::StoreUnavailable) => Ok(()),
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    /// One query for all who follow the prompt, and more only where somebody's rights changed.
+    async fn is_visible(&mut self) -> Result<bool, Refusal> {
+        let head = self.app.heads.head(&self.head).await?;
+        let Some(head) = head.filter(|head| !head.deleted) else { return Ok(false) };
         if head.rights_epoch == self.rights_epoch {
             return Ok(true);
         }
-        let Some(client) = self.app.store.principal(self.client).await? else { return Ok(false) };
-        let Some(row) = self.app.store.prompt(self.run.prompt).await? else { return Ok(false) };
+        let client = self.app.store.principal(self.client).await.map_err(unavailable)?;
+        let row = self.app.store.prompt(self.run.prompt).await.map_err(unavailable)?;
+        let (Some(client), Some(row)) = (client, row) else { return Ok(false) };
         self.rights_epoch = head.rights_epoch;
         Ok(rights(client.id, client.role, row.owner.id, row.visibility).is_some())
     }
 
-    /// The summary, if its state is not the one that was told; only an open room knows without asking the store.
+    /// The summary, if its state is not the one that was told; that of the end comes with the end.
     fn changed_state(&mut self) -> Option<Event> {
-        let room = self.app.hub.peek(self.run.prompt)?;
-        let now = room.runs().into_iter().find(|run| run.id == self.run.id)?;
+        let now = self.reader.as_ref()?.summary();
         if now.state == self.run.state || now.state.is_terminal() {
             return None;
         }

@@ -17,7 +17,7 @@ use crate::edge::{
     routes::shapes::{ContentPatchShape, PromptContentShape, RightsShape, RunSummaryShape},
     state::App,
 };
-use crate::live::{clock::now_ms, room::Access, runs::unavailable};
+use crate::live::{clock::now_ms, runs::unavailable};
 use crate::store::{ChangeOutcome, LibraryEntry, PromptRow};
 use axum::{
     extract::{Path, State},
@@ -224,14 +224,11 @@ async fn check_free(app: &App, prompt: PromptId, slug: &str) -> Result<(), Refus
 
 /// Lets the open room know at once.
 async fn apply(app: &App, outcome: ChangeOutcome) -> Result<(), Refusal> {
-    let row = match outcome {
-        ChangeOutcome::Changed(row) => row,
+    match outcome {
+        ChangeOutcome::Changed(_) => {}
         ChangeOutcome::SlugTaken => return Err(Refusal::SlugTaken),
         ChangeOutcome::SlugDeleted => return Err(Refusal::SlugDeleted),
         ChangeOutcome::Gone => return Err(Refusal::PromptDeleted),
-    };
-    if let Some(room) = app.hub.peek(row.id) {
-        room.set_access(Access { owner: row.owner.id, visibility: row.visibility, slug: row.slug });
     }
     rights_changed(app).await;
     Ok(())

@@ -5,7 +5,7 @@ pub mod shapes;
 
 use crate::domain::refusal::Refusal;
 use crate::edge::{
-    events, health, members, models, page, problem::observe, prompts, runs, session, signin, state::App,
+    admission, events, health, members, models, page, problem::observe, prompts, runs, signin, state::App,
 };
 use axum::{
     Router,
@@ -29,7 +29,7 @@ pub fn router(app: App) -> Router {
     let description = openapi::complete(description);
     let turns = Arc::new(Semaphore::new(REQUESTS_MAX));
     api.route("/api/v1/openapi.json", get(async || axum::Json(description)))
-        .route("/ws/{prompt}", get(session::upgrade))
+        .route("/ws/{prompt}", get(admission::upgrade))
         .fallback(page::serve)
         .method_not_allowed_fallback(async || Refusal::MethodNotAllowed)
         .layer(from_fn_with_state(turns, bounded))

@@ -8,10 +8,7 @@ use crate::edge::{
     routes::shapes::{BlockKindShape, OverridesShape, PromptContentShape, RunSummaryShape},
     state::App,
 };
-use crate::live::{
-    room::CutAsk,
-    runs::{Start, unavailable},
-};
+use crate::live::{room::CutAsk, runs::unavailable};
 use axum::{
     extract::{Path, Query, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
@@ -119,9 +116,12 @@ pub async fn start(
         return accepted(run);
     }
     let ask = CutAsk { variant: body.variant, inputs: body.inputs, overrides: body.overrides };
-    let cut = app.hub.cut(prompt.id, ask).await?;
-    let (runs, start) = (app.runs.clone(), Start::from_cut(prompt.id, command, caller.person(), cut));
-    accepted(to_its_end(&app, async move { runs.start(start).await }).await?)
+    let (hub, runs, by) = (app.hub.clone(), app.runs.clone(), caller.person());
+    let work = async move {
+        let cut = hub.cut(prompt.id, ask).await;
+        runs.run(prompt.id, command, by, cut).await
+    };
+    accepted(app.runs.once(caller.principal.id, command, work).await?)
 }
 
 /// A prompt's runs, newest first.
@@ -193,9 +193,8 @@ pub async fn regenerate(
         return child(run, &parent, RunOrigin::Regenerate);
     }
     let (runs, by) = (app.runs.clone(), caller.person());
-    accepted(
-        to_its_end(&app, async move { runs.regenerate(parent.prompt, parent.id, command, by).await }).await?,
-    )
+    let work = async move { runs.regenerate(parent.prompt, parent.id, command, by).await };
+    accepted(app.runs.once(caller.principal.id, command, work).await?)
 }
 
 /// A run that goes on where this one's text ends, where the model is known to accept that.
@@ -214,10 +213,8 @@ pub async fn go_on(
         return child(run, &parent, RunOrigin::Continue);
     }
     let (runs, by) = (app.runs.clone(), caller.person());
-    accepted(
-        to_its_end(&app, async move { runs.continue_from(parent.prompt, parent.id, command, by).await })
-            .await?,
-    )
+    let work = async move { runs.continue_from(parent.prompt, parent.id, command, by).await };
+    accepted(app.runs.once(caller.principal.id, command, work).await?)
 }
 
 /// A run and the caller's rights in its prompt; one that they may not see is as if it did not exist.
@@ -247,14 +244,6 @@ fn may_run(rights: Rights) -> Result<(), Refusal> {
 
 async fn repeated(app: &App, by: MemberId, command: CommandId) -> Result<Option<RunSummary>, Refusal> {
     app.store.run_by_command(by, command).await.map_err(unavailable)
-}
-
-/// A caller that hangs up must not leave a run behind that is written down and driven by nobody.
-async fn to_its_end(
-    app: &App,
-    work: impl Future<Output = Result<RunSummary, Refusal>> + Send + 'static,
-) -> Result<RunSummary, Refusal> {
-    app.tasks.spawn(work).await.unwrap_or(Err(Refusal::Internal))
 }
 
 fn child(run: RunSummary, parent: &RunSummary, origin: RunOrigin) -> Result<Response, Refusal> {
@@ -288,34 +277,39 @@ fn command_id(headers: &HeaderMap) -> Result<CommandId, Refusal> {
 
 /// The output so far, or the whole of it: from the runner's own tape while it goes on here, else from the store.
 async fn blocks(app: &App, prompt: PromptId, run: RunId) -> Result<Vec<Block>, Refusal> {
-    let tape = app.runs.tape(prompt, run).await?;
+    let mut blocks = Vec::new();
+    let tape = match app.runs.tape(prompt, run).await {
+        Ok(tape) => tape,
+        // Nobody drives it just now; what is stored can be read all the same.
+        Err(Refusal::StoreUnavailable) => {
+            let stored = app.store.run_output(run).await.map_err(unavailable)?.ok_or(Refusal::RunNotFound)?;
+            for record in stored.records {
+                add(&mut blocks, record.block, record.kind, &record.bytes);
+            }
+            return Ok(blocks);
+        }
+        Err(refusal) => return Err(refusal),
+    };
     let bell = Arc::new(Notify::new());
-    let from_start = || tape.read_from(RunCursor { epoch: tape.epoch(), offset: Offset(0) }, &bell);
-    let mut reader = from_start();
-    let mut blocks: Vec<Block> = Vec::new();
+    let mut reader = tape.read_from(RunCursor { epoch: tape.epoch(), offset: Offset(0) }, &bell);
     loop {
         match reader.next_records() {
             ReadRecords::Records { records, .. } => {
                 for record in records {
-                    let text = String::from_utf8_lossy(&record.bytes);
-                    match blocks
-                        .last_mut()
-                        .filter(|last| last.block == record.block && last.kind == record.kind)
-                    {
-                        Some(last) => last.text.push_str(&text),
-                        None => {
-                            let (block, kind) = (record.block, record.kind);
-                            blocks.push(Block { block, kind, text: text.into_owned() });
-                        }
-                    }
+                    add(&mut blocks, record.block, record.kind, &record.bytes);
                 }
             }
-            ReadRecords::Rewind { .. } => {
-                blocks.clear();
-                reader = from_start();
-            }
-            ReadRecords::End { .. } | ReadRecords::Wait => return Ok(blocks),
+            // A tape stays in its epoch.
+            ReadRecords::Rewind { .. } | ReadRecords::End { .. } | ReadRecords::Wait => return Ok(blocks),
         }
+    }
+}
+
+fn add(blocks: &mut Vec<Block>, block: u32, kind: BlockKind, bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    match blocks.last_mut().filter(|last| last.block == block && last.kind == kind) {
+        Some(last) => last.text.push_str(&text),
+        None => blocks.push(Block { block, kind, text: text.into_owned() }),
     }
 }
 

@@ -1,124 +1,49 @@
-//! One socket: credentials, the way into its room, and the loop that reads and writes until it ends.
+//! One socket in its room: the loop that reads and writes until it ends.
 //!
 //! Decisions are the room's. Here frames are decoded and bounded, and what the socket lacks is sent.
 
 use crate::domain::{log::SocketId, refusal::Refusal};
 use crate::edge::{
-    auth::{self, Caller},
+    admission::{self, Ticket},
     outgoing::Outgoing,
-    prompts,
-    socket::{self, Gone, Incoming, Socket},
+    socket::{Incoming, Socket, Stopped},
     state::App,
 };
 use crate::live::{
     member::{COMMANDS_MAX, Member},
     room::{Entered, Room, ToRoom},
 };
-use axum::{
-    extract::{Path, Query, State, WebSocketUpgrade},
-    http::HeaderMap,
-    response::{IntoResponse, Response},
-};
+use crate::store::RowsAfter;
 use bytes::Bytes;
 use promptroom_protocol::{
-    Action, ClientFrame, Command, Hello, Person, PromptId, Reply, ReplyBody, RequestId, Rights, RunCursor,
-    RunId, ServerFrame, SyncStep, VERSION,
+    Action, ClientFrame, Command, Hello, LineageId, Reply, ReplyBody, RequestId, RunCursor, RunId, Seq,
+    ServerFrame, SyncStep, VERSION,
 };
-use serde::Deserialize;
 use std::{
+    pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
-use tokio::time::{Instant, timeout};
-use uuid::Uuid;
+use tokio::{
+    sync::oneshot,
+    time::{Instant, timeout},
+};
 
 const ENTER_LIMIT: Duration = Duration::from_secs(10);
 /// A socket that says nothing for this long is asked for a sign of life.
 const PING_AFTER: Duration = Duration::from_secs(25);
 const DEAD_AFTER: Duration = Duration::from_secs(60);
+/// A room that takes nothing finds the empty seat by itself.
+const LEAVE_LIMIT: Duration = Duration::from_secs(1);
+/// Rows that a reader is sent one by one; who lacks more gets the difference as one.
+const ROWS_BYTES_MAX: usize = 256 << 10;
 /// Frames that may come at once before the rate counts.
 const BURST: u32 = 200;
 
-#[derive(Debug, Default, Deserialize)]
-pub struct Asked {
-    #[serde(default)]
-    v: Option<String>,
-    #[serde(default)]
-    create: Option<String>,
-}
-
-/// Where an accepted socket goes.
-struct Ticket {
-    prompt: PromptId,
-    slug: String,
-    person: Person,
-    rights: Rights,
-    versioned: bool,
-    request_id: RequestId,
-}
-
-/// `/ws/{prompt}`. A refusal is told by a close code, not by an HTTP status: stock clients read only the former.
-pub async fn upgrade(
-    State(app): State<App>,
-    Path(prompt): Path<String>,
-    Query(asked): Query<Asked>,
-    headers: HeaderMap,
-    upgrade: WebSocketUpgrade,
-) -> Response {
-    let request_id = RequestId(Uuid::now_v7());
-    if !auth::origin_is_own(&app.settings, &headers) {
-        return crate::edge::problem::response(&Refusal::OriginForeign, request_id);
-    }
-    let versioned = asked.v.is_some();
-    let admitted = admit(&app, &prompt, &asked, &headers, request_id).await;
-    let upgrade =
-        socket::bounded(upgrade, app.settings.limits.message_bytes as usize).protocols(["promptroom"]);
-    let tasks = app.tasks.clone();
-    upgrade
-        .on_upgrade(move |socket| {
-            let socket = Socket::new(socket);
-            tasks.track(Box::pin(async move {
-                match admitted {
-                    Ok(ticket) => serve(app, socket, ticket).await,
-                    Err(refusal) => socket.close(&refusal, request_id, versioned).await,
-                }
-            }))
-        })
-        .into_response()
-}
-
-async fn admit(
-    app: &App,
-    prompt: &str,
-    asked: &Asked,
-    headers: &HeaderMap,
-    request_id: RequestId,
-) -> Result<Ticket, Refusal> {
-    if let Some(version) = asked.v.as_ref().filter(|version| **version != VERSION.to_string()) {
-        return Err(Refusal::VersionUnknown { asked: version.chars().take(20).collect() });
-    }
-    if app.tasks.is_draining() {
-        return Err(Refusal::Draining);
-    }
-    if app.sockets.load(Ordering::Relaxed) >= app.settings.connections {
-        return Err(Refusal::NodeFull);
-    }
-    let Caller { principal, .. } = auth::caller(app, headers).await?;
-    let visible = prompts::visible(app, &principal, prompt).await;
-    let (row, rights) = match visible {
-        Err(Refusal::PromptNotFound) if asked.create.as_deref() == Some("1") => {
-            prompts::create_at(app, &principal, prompt).await?
-        }
-        visible => visible?,
-    };
-    let person = Person { id: principal.id, name: principal.name, role: principal.role, client: None };
-    Ok(Ticket { prompt: row.id, slug: row.slug, person, rights, versioned: asked.v.is_some(), request_id })
-}
-
-struct Session {
+pub struct Session {
     app: App,
     socket: Socket,
     room: Arc<Room>,
@@ -128,43 +53,77 @@ struct Session {
     pinged: bool,
     /// When the frames so far would have come at the allowed rate.
     paced_at: Instant,
+    request_id: RequestId,
+    _seat: Seat,
+    _counted: Counted,
 }
 
-async fn serve(app: App, socket: Socket, ticket: Ticket) {
-    let _counted = Counted::new(&app.sockets);
+/// A socket that has its seat, and the first frame for it.
+pub type Seated = Option<(Box<Session>, Bytes)>;
+
+/// Leads an accepted socket to its seat; whoever may not have one is told why.
+pub async fn enter(app: App, socket: Socket, ticket: Ticket) -> Seated {
+    let counted = Counted::new(&app.sockets);
     let number = SocketId(app.next_socket.fetch_add(1, Ordering::Relaxed));
-    let member = Arc::new(Member::new(number, &ticket.person, ticket.rights, ticket.versioned));
+    let Ticket { rights, versioned, request_id, session, .. } = ticket;
+    let member = Arc::new(Member::new(number, &ticket.person, rights, versioned, session));
+    let seat = Seat(member.clone());
     let entered = timeout(ENTER_LIMIT, app.hub.enter(ticket.prompt, &member)).await;
-    let (room, entered) = match entered {
-        Ok(Ok(entered)) => entered,
-        Ok(Err(refusal)) => return socket.close(&refusal, ticket.request_id, ticket.versioned).await,
-        Err(_) => {
-            return socket.close(&Refusal::StoreUnavailable, ticket.request_id, ticket.versioned).await;
+    let (room, entered) = match entered.unwrap_or(Err(Refusal::StoreUnavailable)) {
+        Ok(entered) => entered,
+        Err(refusal) => {
+            socket.close(&refusal, request_id, versioned).await;
+            return None;
         }
     };
+    if let Err(refusal) = admission::check_again(&app, &ticket, entered.rights_epoch).await {
+        member.close(refusal);
+    }
     let now = Instant::now();
     let outgoing = Outgoing::new(room.clone(), member.clone(), entered.head);
-    let mut session = Session {
+    let greeting = greeting(&app, &room, ticket, entered);
+    let session = Session {
         app,
         socket,
-        room: room.clone(),
-        member: member.clone(),
+        room,
+        member,
         outgoing,
         heard_at: now,
         pinged: false,
         paced_at: now,
+        request_id,
+        _seat: seat,
+        _counted: counted,
     };
-    let request_id = ticket.request_id;
-    let versioned = ticket.versioned;
-    let ended = session.run(ticket, entered).await;
-    let Session { socket, outgoing, .. } = session;
-    drop(outgoing);
-    // A room that has ended has no seat to give back.
-    let _ended = room.send(ToRoom::Leave { member }).await;
-    if let End::Refused(refusal) = ended {
-        tracing::debug!(request.id = %request_id, code = refusal.code(), "socket closed");
-        socket.close(&refusal, request_id, versioned).await;
+    Some((Box::new(session), greeting))
+}
+
+/// A socket's life. What happens once, or seldom, is boxed: this future lives as long as the socket and is as
+/// large as its largest wait.
+pub async fn live(entering: Pin<Box<impl Future<Output = Seated>>>) {
+    let Some((mut session, greeting)) = entering.await else { return };
+    let ended = session.run(greeting).await;
+    Box::pin(session.leave(ended)).await;
+}
+
+/// The first frame: our `hello`, or the plain protocol's question for what the client has.
+fn greeting(app: &App, room: &Room, ticket: Ticket, entered: Entered) -> Bytes {
+    if !ticket.versioned {
+        return ServerFrame::Sync(SyncStep::Step1(&entered.state_vector)).encode();
     }
+    let hello = Hello {
+        version: VERSION,
+        prompt: ticket.prompt,
+        slug: ticket.slug,
+        lineage: room.lineage,
+        head: entered.head,
+        me: ticket.person,
+        rights: ticket.rights,
+        request_id: ticket.request_id,
+        limits: app.settings.limits,
+        runs: entered.runs,
+    };
+    ServerFrame::Hello(Box::new(hello)).encode()
 }
 
 /// One of the node's sockets, for as long as it lives.
@@ -183,14 +142,26 @@ impl Drop for Counted {
     }
 }
 
+/// However the socket ends, its seat is known to be empty.
+struct Seat(Arc<Member>);
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.leave();
+    }
+}
+
 enum End {
     Left,
     Refused(Refusal),
 }
 
-impl From<Gone> for End {
-    fn from(_: Gone) -> Self {
-        End::Left
+impl From<Stopped> for End {
+    fn from(stopped: Stopped) -> Self {
+        match stopped {
+            Stopped::Gone => End::Left,
+            Stopped::Stuck => End::Refused(Refusal::ReaderTooSlow),
+        }
     }
 }
 
@@ -201,37 +172,27 @@ impl From<Refusal> for End {
 }
 
 impl Session {
-    async fn run(&mut self, ticket: Ticket, entered: Entered) -> End {
-        let greeted = if ticket.versioned {
-            self.send(self.hello(ticket, entered)).await
-        } else {
-            self.send(ServerFrame::Sync(SyncStep::Step1(&entered.state_vector)).encode()).await
-        };
-        if let Err(Gone) = greeted {
-            return End::Left;
+    async fn run(&mut self, greeting: Bytes) -> End {
+        if let Err(stopped) = self.send(greeting).await {
+            return stopped.into();
         }
         loop {
-            match self.step().await {
-                Ok(()) => {}
-                Err(end) => return end,
+            if let Err(end) = self.step().await {
+                return end;
             }
         }
     }
 
-    fn hello(&self, ticket: Ticket, entered: Entered) -> Bytes {
-        let hello = Hello {
-            version: VERSION,
-            prompt: ticket.prompt,
-            slug: ticket.slug,
-            lineage: self.room.lineage,
-            head: entered.head,
-            me: ticket.person,
-            rights: ticket.rights,
-            request_id: ticket.request_id,
-            limits: self.app.settings.limits,
-            runs: entered.runs,
-        };
-        ServerFrame::Hello(Box::new(hello)).encode()
+    async fn leave(self, ended: End) {
+        let Session { socket, room, member, outgoing, request_id, .. } = self;
+        drop(outgoing);
+        let versioned = member.versioned;
+        // A room that has ended has no seat to give back.
+        let _ended = timeout(LEAVE_LIMIT, room.send(ToRoom::Leave { member })).await;
+        if let End::Refused(refusal) = ended {
+            tracing::debug!(request.id = %request_id, code = refusal.code(), "socket closed");
+            socket.close(&refusal, request_id, versioned).await;
+        }
     }
 
     /// Waits for whatever comes first: a frame, the bell, or a time.
@@ -252,15 +213,14 @@ impl Session {
                     Ok(Incoming::Frame(message)) => self.take(&message).await?,
                     Ok(Incoming::Life) => {}
                     Ok(Incoming::Text) => {
-                        let detail = "Text messages are not part of this protocol.".to_owned();
-                        return Err(Refusal::FrameMalformed { detail }.into());
+                        return Err(malformed("Text messages are not part of this protocol."));
                     }
                     Err(None) => return Err(End::Left),
                     Err(Some(refusal)) => return Err(refusal.into()),
                 }
             }
             () = self.member.rung() => {}
-            () = tokio::time::sleep_until(wake_at) => self.keep_alive(silence_ends).await?,
+            () = tokio::time::sleep_until(wake_at) => Box::pin(self.keep_alive(silence_ends)).await?,
         }
         self.tell().await
     }
@@ -292,7 +252,7 @@ impl Session {
         }
     }
 
-    async fn send(&mut self, frame: Bytes) -> Result<(), Gone> {
+    async fn send(&mut self, frame: Bytes) -> Result<(), Stopped> {
         self.socket.feed(frame).await?;
         self.socket.flush().await
     }
@@ -304,67 +264,121 @@ impl Session {
             .map_err(|error| Refusal::FrameMalformed { detail: format!("Not a frame: {error}.") })?;
         let member = self.member.clone();
         match frame {
-            ClientFrame::Sync(SyncStep::Step1(state_vector)) => self.ask(state_vector).await,
+            ClientFrame::Sync(SyncStep::Step1(state_vector)) => Box::pin(self.answer(state_vector)).await,
             ClientFrame::Sync(SyncStep::Step2(update)) => self.update(update, true).await,
             ClientFrame::Sync(SyncStep::Update(update)) => self.update(update, false).await,
             ClientFrame::Awareness(update) => {
                 let update = Bytes::copy_from_slice(update);
-                Ok(self.room.send(ToRoom::Awareness { member, update }).await?)
+                self.put(ToRoom::Awareness { member, update }).await
             }
             ClientFrame::QueryAwareness => {
                 self.outgoing.tell_presence_again();
                 Ok(())
             }
-            _ if !self.member.versioned => {
-                let detail = "This frame is only for sockets opened with ?v=1.".to_owned();
-                Err(Refusal::FrameMalformed { detail }.into())
-            }
+            _ if !self.member.versioned => Err(malformed("This frame is only for sockets opened with ?v=1.")),
             ClientFrame::Join { lineage, have, state_vector } => {
-                if lineage != self.room.lineage {
-                    return Err(Refusal::LineageChanged.into());
-                }
-                let state_vector = Bytes::copy_from_slice(state_vector);
-                let caught =
-                    self.room.ask(|reply| ToRoom::Join { member, have, state_vector, reply }).await??;
-                for frame in caught.frames {
-                    self.socket.feed(frame).await?;
-                }
-                self.socket.feed(ServerFrame::Sync(SyncStep::Step1(&caught.state_vector)).encode()).await?;
-                let head = self.room.durable().0;
-                self.socket
-                    .feed(ServerFrame::Saved { frames: self.member.saved_so_far(), head }.encode())
-                    .await?;
-                self.outgoing.caught_up(caught.position, head);
-                Ok(())
+                Box::pin(self.join(lineage, have, state_vector)).await
             }
-            ClientFrame::Watch { run, cursor } => self.watch(run, cursor).await,
+            ClientFrame::Watch { run, cursor } => Box::pin(self.watch(run, cursor)).await,
             ClientFrame::Unwatch { run } => {
                 self.outgoing.unwatch(run);
                 Ok(())
             }
-            ClientFrame::Command(command) => self.command(*command).await,
+            ClientFrame::Command(command) => Box::pin(self.command(command)).await,
         }
     }
 
-    /// A state vector: whoever sends one gets what they lack, and the log from there on.
-    async fn ask(&mut self, state_vector: &[u8]) -> Result<(), End> {
-        let state_vector = Bytes::copy_from_slice(state_vector);
-        let member = self.member.clone();
-        let caught = self.room.ask(|reply| ToRoom::Ask { member, state_vector, reply }).await??;
+    /// Sends what the socket lacks; from then on it reads the log.
+    async fn join(&mut self, lineage: LineageId, have: Option<Seq>, state_vector: &[u8]) -> Result<(), End> {
+        if self.outgoing.has_caught_up() {
+            return Err(malformed("`join` is sent once."));
+        }
+        if lineage != self.room.lineage {
+            return Err(Refusal::LineageChanged.into());
+        }
+        let (rows, have) = self.stored_rows(have).await;
+        let (member, state_vector) = (self.member.clone(), Bytes::copy_from_slice(state_vector));
+        let caught = self.ask(|reply| ToRoom::Join { member, have, state_vector, reply }).await?;
+        self.outgoing.caught_up(caught.position, caught.head);
+        let rows = if caught.are_rows { rows } else { Vec::new() };
+        for frame in rows.into_iter().chain(caught.frames).chain(caught.told) {
+            self.socket.feed(frame).await?;
+        }
+        self.socket.feed(ServerFrame::Sync(SyncStep::Step1(&caught.state_vector)).encode()).await?;
+        for frame in caught.people.into_iter().chain(self.outgoing.presence()) {
+            self.socket.feed(frame).await?;
+        }
+        let saved = ServerFrame::Saved { frames: self.member.saved_so_far(), head: caught.head };
+        Ok(self.socket.feed(saved.encode()).await?)
+    }
+
+    /// Rows after `have` that the room's log no longer has, and the newest row that the socket then holds.
+    async fn stored_rows(&mut self, have: Option<Seq>) -> (Vec<Bytes>, Option<Seq>) {
+        let Some(seq) = have.filter(|seq| !self.room.reaches(*seq)) else { return (Vec::new(), have) };
+        let Room { prompt, lineage, .. } = *self.room;
+        match self.app.store.rows_after(prompt, lineage, seq, ROWS_BYTES_MAX).await {
+            Ok(RowsAfter::Rows(rows)) => {
+                let newest = rows.last().map(|(seq, _)| *seq);
+                let frame = |row: &Bytes| ServerFrame::Sync(SyncStep::Update(row)).encode();
+                (rows.iter().map(|(_, row)| frame(row)).collect(), newest.or(have))
+            }
+            // The room answers with the difference to the state vector.
+            Ok(RowsAfter::Gone) | Err(_) => (Vec::new(), have),
+        }
+    }
+
+    /// A state vector: whoever sends one gets what they lack, and a stock client the log from there on.
+    async fn answer(&mut self, state_vector: &[u8]) -> Result<(), End> {
+        self.check_joined()?;
+        let (member, state_vector) = (self.member.clone(), Bytes::copy_from_slice(state_vector));
+        let caught = self.ask(|reply| ToRoom::Ask { member, state_vector, reply }).await?;
+        self.outgoing.caught_up(caught.position, caught.head);
         for frame in caught.frames {
             self.socket.feed(frame).await?;
         }
-        self.outgoing.caught_up(caught.position, self.room.durable().0);
         Ok(())
     }
 
     async fn update(&mut self, update: &[u8], whole: bool) -> Result<(), End> {
-        if self.member.versioned && !self.outgoing.has_caught_up() {
-            let detail = "The first frame is `join`.".to_owned();
-            return Err(Refusal::FrameMalformed { detail }.into());
-        }
+        self.check_joined()?;
         let update = Bytes::copy_from_slice(update);
-        Ok(self.room.send(ToRoom::Update { member: self.member.clone(), update, whole }).await?)
+        self.put(ToRoom::Update { member: self.member.clone(), update, whole }).await
+    }
+
+    fn check_joined(&self) -> Result<(), End> {
+        let may = !self.member.versioned || self.outgoing.has_caught_up();
+        if may { Ok(()) } else { Err(malformed("The first document frame is `join`.")) }
+    }
+
+    /// Puts a message into the room's mailbox.
+    async fn put(&mut self, message: ToRoom) -> Result<(), End> {
+        let Some(message) = self.room.try_send(message)? else { return Ok(()) };
+        let room = self.room.clone();
+        Box::pin(self.meanwhile(async move { room.send(message).await })).await
+    }
+
+    async fn ask<T>(
+        &mut self,
+        message: impl FnOnce(oneshot::Sender<Result<T, Refusal>>) -> ToRoom,
+    ) -> Result<T, End> {
+        let room = self.room.clone();
+        self.meanwhile(async move { room.ask(message).await? }).await
+    }
+
+    /// Waits for the room and goes on sending: a room that takes nothing must not silence this side.
+    async fn meanwhile<T>(&mut self, waiting: impl Future<Output = Result<T, Refusal>>) -> Result<T, End> {
+        let mut waiting = pin!(waiting);
+        let member = self.member.clone();
+        let done = loop {
+            tokio::select! {
+                biased;
+                done = waiting.as_mut() => break done?,
+                () = member.rung() => self.tell().await?,
+            }
+        };
+        // It was us who did not listen.
+        self.heard_at = Instant::now();
+        Ok(done)
     }
 
     async fn watch(&mut self, run: RunId, cursor: RunCursor) -> Result<(), End> {
@@ -375,12 +389,14 @@ impl Session {
         }
         match self.app.runs.tape(self.room.prompt, run).await {
             Ok(tape) => self.outgoing.watch(tape.read_from(cursor, self.member.bell())),
+            // The run is between two drivers: the page comes back with its cursor.
+            Err(refusal @ Refusal::StoreUnavailable) => return Err(refusal.into()),
             Err(refusal) => self.refuse(&refusal),
         }
         Ok(())
     }
 
-    async fn command(&mut self, command: Command) -> Result<(), End> {
+    async fn command(&mut self, command: Box<Command>) -> Result<(), End> {
         let member = self.member.clone();
         if !member.take_command() {
             self.reply(&command, &Refusal::CommandsTooMany { limit: COMMANDS_MAX as usize });
@@ -393,7 +409,7 @@ impl Session {
             self.app.runs.cancel_for(&self.room, member, command.id, run);
             return Ok(());
         }
-        Ok(self.room.send(ToRoom::Command { member, command }).await?)
+        self.put(ToRoom::Command { member, command }).await
     }
 
     /// A refusal that costs the socket nothing else.
@@ -404,5 +420,25 @@ impl Session {
     fn reply(&self, command: &Command, refusal: &Refusal) {
         let body = ReplyBody::Error(Box::new(refusal.problem(None)));
         self.member.send(ServerFrame::Reply(Box::new(Reply { id: command.id, body })).encode());
+    }
+}
+
+fn malformed(detail: &str) -> End {
+    Refusal::FrameMalformed { detail: detail.to_owned() }.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::Ready;
+
+    fn size_of_output<F>(_live: impl FnOnce(Pin<Box<Ready<Seated>>>) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn an_idle_socket_is_small() {
+        let bytes = size_of_output(live) + size_of::<Session>() + size_of::<Member>();
+        assert!(bytes <= 2_048, "{bytes} bytes");
     }
 }

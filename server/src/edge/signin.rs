@@ -88,6 +88,7 @@ pub async fn sign_out(State(app): State<App>, headers: HeaderMap) -> Result<Resp
     if let Some(hash) = session_hash(&app.settings, &headers) {
         check_origin(&app.settings, &headers)?;
         app.store.remove_session(hash).await.map_err(unavailable)?;
+        app.hub.close_session(hash);
     }
     Ok(with_cookie(no_cookie(&app.settings), StatusCode::NO_CONTENT))
 }

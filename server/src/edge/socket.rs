@@ -7,11 +7,12 @@ use futures_util::SinkExt;
 use promptroom_protocol::{RequestId, ServerFrame};
 use std::time::Duration;
 use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::{self, error::ProtocolError};
 
 /// Kept per connection for as long as it is open, so it is small; larger messages grow it for as long as they last.
-const READ_BUFFER: usize = 2 << 10;
+const READ_BUFFER: usize = 1 << 10;
 /// Frames are gathered up to this before the system is called.
-const WRITE_BUFFER: usize = 8 << 10;
+const WRITE_BUFFER: usize = 512;
 const WRITE_BUFFER_MAX: usize = 64 << 20;
 /// A reader that takes nothing for this long is gone.
 const PROGRESS_LIMIT: Duration = Duration::from_secs(30);
@@ -21,9 +22,13 @@ const CLOSE_REASON_BYTES_MAX: usize = 120;
 
 pub struct Socket(WebSocket);
 
-/// The other side is gone, or takes nothing any more.
-#[derive(Debug)]
-pub struct Gone;
+/// Why nothing can be sent any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stopped {
+    Gone,
+    /// The other side takes nothing, or too little.
+    Stuck,
+}
 
 /// What came in.
 pub enum Incoming {
@@ -55,30 +60,21 @@ impl Socket {
             Some(Ok(Message::Text(_))) => Ok(Incoming::Text),
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(Incoming::Life),
             Some(Ok(Message::Close(_))) | None => Err(None),
-            Some(Err(error)) => Err(broken(&error)),
+            Some(Err(error)) => Err(broken(error)),
         }
     }
 
     /// Puts a frame into the write buffer, waiting while that is full.
-    pub async fn feed(&mut self, frame: Bytes) -> Result<(), Gone> {
-        match timeout(PROGRESS_LIMIT, self.0.feed(Message::Binary(frame))).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(Gone),
-        }
+    pub async fn feed(&mut self, frame: Bytes) -> Result<(), Stopped> {
+        within(self.0.feed(Message::Binary(frame))).await
     }
 
-    pub async fn flush(&mut self) -> Result<(), Gone> {
-        match timeout(PROGRESS_LIMIT, self.0.flush()).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(Gone),
-        }
+    pub async fn flush(&mut self) -> Result<(), Stopped> {
+        within(self.0.flush()).await
     }
 
-    pub async fn ping(&mut self) -> Result<(), Gone> {
-        match timeout(PROGRESS_LIMIT, self.0.send(Message::Ping(Bytes::new()))).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(Gone),
-        }
+    pub async fn ping(&mut self) -> Result<(), Stopped> {
+        within(self.0.send(Message::Ping(Bytes::new()))).await
     }
 
     /// Says why, closes, and waits a moment for the other side, so that the reason is not lost in a reset.
@@ -87,6 +83,10 @@ impl Socket {
         let mut reason = format!("{}: {}", problem.code, problem.title);
         reason.truncate(reason.floor_char_boundary(CLOSE_REASON_BYTES_MAX));
         let closing = async {
+            if !versioned && matches!(refusal, Refusal::Forbidden { .. }) {
+                // What y-websocket's own frames have for it.
+                self.0.feed(Message::Binary(ServerFrame::Denied(&reason).encode())).await?;
+            }
             if versioned {
                 self.0.feed(Message::Binary(ServerFrame::Problem(Box::new(problem)).encode())).await?;
             }
@@ -101,14 +101,40 @@ impl Socket {
     }
 }
 
+async fn within(sending: impl Future<Output = Result<(), axum::Error>>) -> Result<(), Stopped> {
+    match timeout(PROGRESS_LIMIT, sending).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) => Err(Stopped::Gone),
+        Err(_) => Err(Stopped::Stuck),
+    }
+}
+
 /// Whether a failed read deserves a word to the other side.
-fn broken(error: &axum::Error) -> Option<Refusal> {
-    let text = error.to_string();
-    if text.contains("too long") || text.contains("too large") || text.contains("Space limit exceeded") {
-        return Some(Refusal::MessageTooLarge);
+fn broken(error: axum::Error) -> Option<Refusal> {
+    let error = error.into_inner().downcast::<tungstenite::Error>().ok()?;
+    match *error {
+        tungstenite::Error::Capacity(_) => Some(Refusal::MessageTooLarge),
+        tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
+        tungstenite::Error::Protocol(_) | tungstenite::Error::Utf8(_) => {
+            Some(Refusal::FrameMalformed { detail: "The WebSocket message cannot be read.".to_owned() })
+        }
+        _ => None,
     }
-    if text.contains("rotocol") || text.contains("UTF-8") || text.contains("utf-8") {
-        return Some(Refusal::FrameMalformed { detail: "The WebSocket message cannot be read.".to_owned() });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tungstenite::error::CapacityError;
+
+    #[test]
+    fn the_other_side_is_told_what_it_did_wrong_and_nothing_else() {
+        let too_long = CapacityError::MessageTooLong { size: 2, max_size: 1 };
+        let read = |error: tungstenite::Error| broken(axum::Error::new(error));
+        assert_eq!(read(too_long.into()), Some(Refusal::MessageTooLarge));
+        assert_eq!(read(ProtocolError::ResetWithoutClosingHandshake.into()), None);
+        assert_eq!(read(tungstenite::Error::ConnectionClosed), None);
+        let wrong = read(ProtocolError::NonZeroReservedBits.into());
+        assert!(matches!(wrong, Some(Refusal::FrameMalformed { .. })), "{wrong:?}");
     }
-    None
 }

@@ -1,6 +1,6 @@
 //! What every handler may reach.
 
-use crate::live::{authority::Authority, hub::Hub, runs::Runs, tasks::Tasks};
+use crate::live::{authority::Authority, heads::Heads, hub::Hub, runs::Runs, tasks::Tasks};
 use crate::model::Models;
 use crate::store::Store;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -17,6 +17,7 @@ pub struct App {
     pub store: Arc<Store>,
     pub hub: Arc<Hub>,
     pub runs: Arc<Runs>,
+    pub heads: Arc<Heads>,
     pub models: Arc<Models>,
     pub authority: Arc<Authority>,
     /// Rung after a change of somebody's rights.

@@ -3,14 +3,9 @@
 //! What is changed on this node is applied at once; twice a second the store is asked whether anything else moved.
 
 use crate::domain::{refusal::Refusal, rights::rights};
-use crate::live::{
-    hub::Hub,
-    member::Member,
-    room::{Access, Room},
-    tasks::Tasks,
-};
+use crate::live::{hub::Hub, member::Member, room::Room, tasks::Tasks};
 use crate::store::{Principal, PromptRow, RoomHead, Store, StoreError};
-use promptroom_protocol::{MemberId, PromptId};
+use promptroom_protocol::{MemberId, PromptId, Rights};
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::{
     sync::Notify,
@@ -29,7 +24,7 @@ impl Authority {
     /// `bell` is rung by whoever changed rights, or saw that they have changed.
     pub fn start(store: Arc<Store>, hub: Arc<Hub>, bell: Arc<Notify>, tasks: &Tasks) -> Arc<Self> {
         let authority = Arc::new(Authority { store, hub, bell });
-        tasks.spawn(authority.clone().watch(tasks.clone()));
+        tasks.spawn_vital("watch over rights", authority.clone().watch(tasks.clone()));
         authority
     }
 
@@ -67,7 +62,7 @@ impl Authority {
                 None => room.end(Refusal::PromptNotFound),
                 Some(head) if head.deleted => room.end(Refusal::PromptDeleted),
                 Some(head) if head.lineage != room.lineage => room.end(Refusal::LineageChanged),
-                Some(head) if head.rights_epoch != room.rights_epoch() => {
+                Some(head) if head.rights_epoch > room.rights_epoch() => {
                     moved.push((room, head.rights_epoch))
                 }
                 Some(_) => {}
@@ -76,38 +71,56 @@ impl Authority {
         if moved.is_empty() {
             return Ok(());
         }
-        let principals: HashMap<MemberId, Principal> =
-            self.store.principals().await?.into_iter().map(|principal| (principal.id, principal)).collect();
         for (room, rights_epoch) in moved {
-            let Some(row) = self.store.prompt(room.prompt).await? else { continue };
-            apply(&room, &row, &principals);
-            room.set_rights_epoch(rights_epoch);
+            self.apply_in(&room, rights_epoch).await?;
         }
+        Ok(())
+    }
+
+    async fn apply_in(&self, room: &Arc<Room>, rights_epoch: u64) -> Result<(), StoreError> {
+        let Some(row) = self.store.prompt(room.prompt).await? else { return Ok(()) };
+        let mut ids: Vec<MemberId> = room.members().iter().map(|member| member.id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let found = self.store.principals_of(&ids).await?;
+        let principals: HashMap<MemberId, Principal> =
+            found.into_iter().map(|principal| (principal.id, principal)).collect();
+        room.change_rights(rights_epoch, || {
+            for member in room.members() {
+                if ids.binary_search(&member.id).is_ok() {
+                    apply(room, &member, &row, &principals);
+                } else {
+                    // It came after the names were taken, with rights that may be the old ones.
+                    take_away(room, &member, Refusal::RightsChanged);
+                }
+            }
+        });
         Ok(())
     }
 }
 
-fn apply(room: &Room, row: &PromptRow, principals: &HashMap<MemberId, Principal>) {
-    room.set_access(Access { owner: row.owner.id, visibility: row.visibility, slug: row.slug.clone() });
-    for member in room.members() {
-        let now = principals
-            .get(&member.id)
-            .and_then(|principal| rights(member.id, principal.role, row.owner.id, row.visibility));
-        let lost_edit = member.rights().edit && !now.is_some_and(|rights| rights.edit);
-        match now {
-            Some(rights) if rights == member.rights() => {}
-            Some(rights) => change(&member, rights),
-            None => member.close(Refusal::AccessLost),
+fn apply(room: &Room, member: &Member, row: &PromptRow, principals: &HashMap<MemberId, Principal>) {
+    let now = principals
+        .get(&member.id)
+        .and_then(|principal| rights(member.id, principal.role, row.owner.id, row.visibility));
+    match now {
+        Some(rights) if rights == member.rights() => {}
+        // The socket starts again under its new rights, so that the page shows what it may do.
+        Some(rights) if rights.edit => {
+            member.set_rights(rights);
+            member.close(Refusal::RightsChanged);
         }
-        // What they wrote under the old rights and is not durable yet must not become so.
-        if lost_edit && room.has_unwritten() {
-            room.end(Refusal::RoomRestarted);
-        }
+        Some(_) => take_away(room, member, Refusal::RightsChanged),
+        None => take_away(room, member, Refusal::AccessLost),
     }
 }
 
-/// The socket starts again under its new rights, so that the page shows what it may do.
-fn change(member: &Member, rights: promptroom_protocol::Rights) {
-    member.set_rights(rights);
-    member.close(Refusal::RightsChanged);
+/// Frames that the socket has sent and that wait for their turn count no more, nor what is not durable yet.
+fn take_away(room: &Room, member: &Member, reason: Refusal) {
+    let could_edit = member.rights().edit;
+    member.set_rights(Rights { edit: false, run: false, manage: false });
+    member.close(reason);
+    if could_edit && room.has_unwritten() {
+        room.end(Refusal::RoomRestarted);
+    }
 }

@@ -3,9 +3,11 @@
 
 use crate::domain::refusal::Refusal;
 use crate::live::{clock::now_ms, tape::Tape, tasks::Tasks};
-use crate::store::{AttemptId, Bill, EndOutcome, Progress, ProgressResult, Record, RunEnd, Store};
+use crate::store::{
+    AttemptId, Bill, EndOutcome, Progress, ProgressOutcome, ProgressResult, Record, RunEnd, Store, StoreError,
+};
 use parking_lot::Mutex;
-use promptroom_protocol::{Epoch, MemberId, Offset, RunId, RunState, RunSummary, StopReason, Usage};
+use promptroom_protocol::{Epoch, MemberId, Offset, Problem, RunId, RunState, RunSummary, StopReason, Usage};
 use std::{
     collections::HashMap,
     sync::{Arc, OnceLock},
@@ -51,8 +53,21 @@ pub struct Ending {
     pub stop_reason: Option<StopReason>,
     pub stop_sequence: Option<String>,
     pub stopped_by: Option<MemberId>,
-    pub problem_json: Option<String>,
+    pub problem: Option<Problem>,
     pub settles: Option<(AttemptId, Bill)>,
+}
+
+impl Ending {
+    pub fn new(state: RunState) -> Ending {
+        Ending {
+            state,
+            stop_reason: None,
+            stop_sequence: None,
+            stopped_by: None,
+            problem: None,
+            settles: None,
+        }
+    }
 }
 
 struct ToEnd {
@@ -122,7 +137,7 @@ impl Checkpoint {
     pub fn start(store: Arc<Store>, tasks: &Tasks) -> Arc<Self> {
         let (ends, ended) = mpsc::channel(ENDS_WAITING);
         let checkpoint = Arc::new(Checkpoint { going: Mutex::default(), bell: Notify::new(), ends });
-        tasks.spawn(checkpoint.clone().keep(store, ended, tasks.clone()));
+        tasks.spawn_vital("checkpoint", checkpoint.clone().keep(store, ended, tasks.clone()));
         checkpoint
     }
 
@@ -143,6 +158,15 @@ impl Checkpoint {
         self.going.lock().len()
     }
 
+    /// Its driver is gone; nothing more is written of it.
+    pub fn forget(&self, going: &Arc<Going>) {
+        let mut all = self.going.lock();
+        // A later driver of the same run is another one.
+        if all.get(&going.run).is_some_and(|known| Arc::ptr_eq(known, going)) {
+            all.remove(&going.run);
+        }
+    }
+
     /// Stores the rest and the end. Waits as long as the store is away: an end that is not durable is none.
     pub async fn end(&self, going: Arc<Going>, ending: Ending) -> Result<RunSummary, Refusal> {
         let (reply, answer) = oneshot::channel();
@@ -159,6 +183,7 @@ impl Checkpoint {
 
     async fn keep(self: Arc<Self>, store: Arc<Store>, mut ends: mpsc::Receiver<ToEnd>, tasks: Tasks) {
         let mut next = Instant::now() + PACE;
+        let mut away = false;
         loop {
             tokio::select! {
                 biased;
@@ -166,48 +191,91 @@ impl Checkpoint {
                 () = self.bell.notified() => next = next.min(Instant::now() + SOON),
                 () = tokio::time::sleep_until(next) => {
                     next = Instant::now() + PACE;
-                    self.write_progress(&store).await;
+                    self.write_progress(&store, &mut away).await;
                 }
                 () = tasks.stopped() => {
                     ends.close();
                     while let Some(to_end) = ends.recv().await {
                         self.write_end(&store, to_end, &tasks).await;
                     }
-                    self.write_progress(&store).await;
+                    self.write_progress(&store, &mut away).await;
                     return;
                 }
             }
         }
     }
 
-    async fn write_progress(&self, store: &Store) {
+    /// `away` is whether the store was away the last time: an outage is told once, at each end.
+    async fn write_progress(&self, store: &Store, away: &mut bool) {
         let going: Vec<Arc<Going>> = self.going.lock().values().cloned().collect();
         if going.is_empty() {
             return;
         }
         let batch: Vec<Progress> = going.iter().map(|going| going.progress()).collect();
-        let outcomes = match store.progress(&batch).await {
-            Ok(outcomes) => outcomes,
+        match store.progress(&batch).await {
+            Ok(outcomes) => {
+                if std::mem::take(away) {
+                    tracing::info!(runs = batch.len(), "checkpoints are written again");
+                }
+                for ((going, progress), outcome) in going.iter().zip(&batch).zip(outcomes) {
+                    self.moved(going, progress, outcome);
+                }
+            }
+            // The next checkpoint carries the same bytes again, and adopts what did arrive.
+            Err(error) if error.is_transient() => {
+                if !std::mem::replace(away, true) {
+                    tracing::warn!(%error, runs = batch.len(), "checkpoints wait for the store");
+                }
+            }
             Err(error) => {
-                // The next checkpoint carries the same bytes again, and adopts what did arrive.
-                tracing::warn!(%error, runs = batch.len(), "a checkpoint was not written");
-                return;
+                tracing::error!(%error, runs = batch.len(), "a checkpoint was refused; each run is tried alone");
+                self.write_each(store, &going, batch).await;
             }
-        };
-        for ((going, progress), outcome) in going.iter().zip(&batch).zip(outcomes) {
-            match outcome.result {
-                ProgressResult::Moved => going.state.lock().stored = end_of(progress.from, &progress.records),
-                ProgressResult::Adopted(stored) => going.state.lock().stored = stored,
-                ProgressResult::Fenced => self.fence(going),
+        }
+    }
+
+    /// One run that cannot be written must not keep the others from being written.
+    async fn write_each(&self, store: &Store, going: &[Arc<Going>], batch: Vec<Progress>) {
+        for (going, progress) in going.iter().zip(batch) {
+            match store.progress(std::slice::from_ref(&progress)).await {
+                Ok(outcomes) => {
+                    for outcome in outcomes {
+                        self.moved(going, &progress, outcome);
+                    }
+                }
+                Err(error) => self.not_written(going, &error),
             }
-            if let Some(by) = outcome.cancel {
-                going.cancel(by);
-            }
+        }
+    }
+
+    fn not_written(&self, going: &Arc<Going>, error: &StoreError) {
+        if !error.is_transient() {
+            tracing::error!(%error, run.id = %going.run, "a run cannot be written and is given up");
+            self.fence(going);
+        }
+    }
+
+    fn moved(&self, going: &Arc<Going>, progress: &Progress, outcome: ProgressOutcome) {
+        match outcome.result {
+            ProgressResult::Moved => going.state.lock().stored = end_of(progress.from, &progress.records),
+            ProgressResult::Adopted(stored) => going.state.lock().stored = stored,
+            ProgressResult::Fenced => self.fence(going),
+        }
+        if let Some(by) = outcome.cancel {
+            going.cancel(by);
         }
     }
 
     async fn write_end(&self, store: &Store, to_end: ToEnd, tasks: &Tasks) {
         let ToEnd { going, ending, reply } = to_end;
+        let problem_json = match ending.problem.as_ref().map(serde_json::to_string).transpose() {
+            Ok(json) => json,
+            Err(error) => {
+                tracing::error!(%error, run.id = %going.run, "a run's problem has no JSON");
+                None
+            }
+        };
+        let mut told = false;
         loop {
             let (from, first_token_at_ms) = {
                 let written = going.state.lock();
@@ -223,13 +291,13 @@ impl Checkpoint {
                 stop_reason: ending.stop_reason,
                 stop_sequence: ending.stop_sequence.clone(),
                 stopped_by: ending.stopped_by,
-                problem_json: ending.problem_json.clone(),
+                problem_json: problem_json.clone(),
                 settles: ending.settles,
                 ended_at_ms: now_ms(),
             };
             match store.end_run(&end).await {
                 Ok(outcome) => {
-                    self.going.lock().remove(&going.run);
+                    self.forget(&going);
                     if outcome == EndOutcome::Fenced {
                         self.fence(&going);
                     }
@@ -238,7 +306,9 @@ impl Checkpoint {
                     return;
                 }
                 Err(error) if error.is_transient() => {
-                    tracing::warn!(%error, run.id = %going.run, "a run's end waits for the store");
+                    if !std::mem::replace(&mut told, true) {
+                        tracing::warn!(%error, run.id = %going.run, "a run's end waits for the store");
+                    }
                     tokio::select! {
                         () = tokio::time::sleep(RETRY_PAUSE) => {}
                         // Unwritten, the run is found and ended by the next start.
@@ -254,8 +324,8 @@ impl Checkpoint {
         }
     }
 
-    fn fence(&self, going: &Going) {
-        self.going.lock().remove(&going.run);
+    fn fence(&self, going: &Arc<Going>) {
+        self.forget(going);
         going.fenced.cancel();
     }
 }

@@ -10,17 +10,20 @@ use crate::live::{
     keeper::Keeper,
     member::Member,
     room::{
-        Access, CutAsk, Entered, Room, RoomLimits, ToRoom,
+        CutAsk, Entered, Room, RoomLimits, ToRoom,
         owner::{Owner, RoomStart},
     },
     runs::{Runs, unavailable},
+    slots::Slots,
     tasks::Tasks,
 };
-use crate::store::{Generation, RoomImage, Store, StoreError};
-use dashmap::DashMap;
+use crate::store::{Generation, RoomImage, SecretHash, Store, StoreError};
 use promptroom_protocol::{PromptId, ServerFrame};
 use std::{sync::Arc, time::Duration};
-use tokio::{sync::OnceCell, time::timeout};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, sleep_until, timeout, timeout_at},
+};
 
 /// Times that a room which ends just now is opened again for one who comes.
 const TRIES: u32 = 5;
@@ -37,12 +40,7 @@ pub struct Hub {
     tasks: Tasks,
     limits: RoomLimits,
     rooms_max: usize,
-    slots: DashMap<PromptId, Arc<Slot>>,
-}
-
-#[derive(Default)]
-struct Slot {
-    room: OnceCell<Arc<Room>>,
+    slots: Slots<Room>,
 }
 
 impl Hub {
@@ -54,18 +52,16 @@ impl Hub {
         limits: RoomLimits,
         rooms_max: usize,
     ) -> Arc<Self> {
-        Arc::new(Hub { store, keeper, runs, tasks, limits, rooms_max, slots: DashMap::new() })
+        Arc::new(Hub { store, keeper, runs, tasks, limits, rooms_max, slots: Slots::default() })
     }
 
     /// The open room of a prompt, if it is open here.
     pub fn peek(&self, prompt: PromptId) -> Option<Arc<Room>> {
-        let slot = self.slots.get(&prompt)?.clone();
-        slot.room.get().filter(|room| !room.is_ended()).cloned()
+        self.slots.get(prompt).filter(|room| !room.is_ended())
     }
 
     pub fn rooms(&self) -> Vec<Arc<Room>> {
-        let slots: Vec<Arc<Slot>> = self.slots.iter().map(|entry| entry.value().clone()).collect();
-        slots.iter().filter_map(|slot| slot.room.get().filter(|room| !room.is_ended()).cloned()).collect()
+        self.slots.lives().into_iter().filter(|room| !room.is_ended()).collect()
     }
 
     /// Takes a socket into its prompt's room, opening it if need be.
@@ -74,37 +70,52 @@ impl Hub {
         prompt: PromptId,
         member: &Arc<Member>,
     ) -> Result<(Arc<Room>, Entered), Refusal> {
+        self.ask(prompt, |reply| ToRoom::Enter { member: member.clone(), reply }).await
+    }
+
+    /// What the prompt holds now.
+    pub async fn read(self: &Arc<Self>, prompt: PromptId) -> Result<PromptContent, Refusal> {
+        self.ask(prompt, |reply| ToRoom::Read { reply }).await.map(|(_, content)| content)
+    }
+
+    pub async fn cut(self: &Arc<Self>, prompt: PromptId, ask: CutAsk) -> Result<Cut, Refusal> {
+        self.ask(prompt, |reply| ToRoom::Cut { ask: Box::new(ask.clone()), reply }).await.map(|(_, cut)| cut)
+    }
+
+    /// Changes the content through the room, like any other edit; resolves when that is durable.
+    pub async fn edit(self: &Arc<Self>, prompt: PromptId, patch: ContentPatch) -> Result<(), Refusal> {
+        let asked = self.ask(prompt, |reply| ToRoom::Edit { patch: Box::new(patch.clone()), reply });
+        let (room, position): (Arc<Room>, Position) = asked.await?;
+        match timeout(DURABLE_WAIT, room.until_durable(position)).await {
+            Ok(durable) => durable,
+            Err(_) => Err(Refusal::NotDurableYet),
+        }
+    }
+
+    /// Closes what a session has opened, as it is no more.
+    pub fn close_session(&self, session: SecretHash) {
+        for room in self.rooms() {
+            for member in room.members().iter().filter(|member| member.session == Some(session)) {
+                member.close(Refusal::SignInNeeded);
+            }
+        }
+    }
+
+    /// Asks a prompt's room; a room that ends before it has taken the question leaves it to its next life.
+    async fn ask<T>(
+        self: &Arc<Self>,
+        prompt: PromptId,
+        message: impl Fn(oneshot::Sender<Result<T, Refusal>>) -> ToRoom,
+    ) -> Result<(Arc<Room>, T), Refusal> {
         for _ in 0..TRIES {
             let room = self.open(prompt).await?;
-            let asked = room.ask(|reply| ToRoom::Enter { member: member.clone(), reply }).await;
-            match asked {
-                Ok(entered) => return entered.map(|entered| (room, entered)),
+            match room.ask(&message).await {
+                Ok(answer) => return answer.map(|answer| (room, answer)),
                 Err(Refusal::RoomRestarted) => {}
                 Err(refusal) => return Err(refusal),
             }
         }
         Err(Refusal::RoomRestarted)
-    }
-
-    /// What the prompt holds now.
-    pub async fn read(self: &Arc<Self>, prompt: PromptId) -> Result<PromptContent, Refusal> {
-        let room = self.open(prompt).await?;
-        room.ask(|reply| ToRoom::Read { reply }).await?
-    }
-
-    pub async fn cut(self: &Arc<Self>, prompt: PromptId, ask: CutAsk) -> Result<Cut, Refusal> {
-        let room = self.open(prompt).await?;
-        room.ask(|reply| ToRoom::Cut { ask, reply }).await?
-    }
-
-    /// Changes the content through the room, like any other edit; resolves when that is durable.
-    pub async fn edit(self: &Arc<Self>, prompt: PromptId, patch: ContentPatch) -> Result<(), Refusal> {
-        let room = self.open(prompt).await?;
-        let position: Position = room.ask(|reply| ToRoom::Edit { patch, reply }).await??;
-        match timeout(DURABLE_WAIT, room.until_durable(position)).await {
-            Ok(durable) => durable,
-            Err(_) => Err(Refusal::NotDurableYet),
-        }
     }
 
     /// The room of a prompt, loaded from the store if it is not open; one load at a time.
@@ -113,25 +124,18 @@ impl Hub {
             if self.tasks.is_draining() {
                 return Err(Refusal::Draining);
             }
-            if self.slots.len() >= self.rooms_max && !self.slots.contains_key(&prompt) {
+            if self.slots.count() >= self.rooms_max && !self.slots.contains(prompt) {
                 return Err(Refusal::NodeFull);
             }
-            let slot = self.slots.entry(prompt).or_default().clone();
-            let opened = slot.room.get_or_try_init(|| self.begin(prompt)).await;
-            match opened {
-                Ok(room) if !room.is_ended() => return Ok(room.clone()),
-                Ok(room) => {
-                    // Its rows may be under way; the next life begins when they have arrived.
-                    if timeout(GONE_WAIT, room.until_gone()).await.is_err() {
-                        return Err(Refusal::StoreUnavailable);
-                    }
-                    self.forget(prompt, &slot);
-                }
-                Err(refusal) => {
-                    self.forget(prompt, &slot);
-                    return Err(refusal);
-                }
+            let room = self.slots.open(prompt, || self.begin(prompt)).await?;
+            if !room.is_ended() {
+                return Ok(room);
             }
+            // Its rows may be under way; the next life begins when they have arrived.
+            if timeout(GONE_WAIT, room.until_gone()).await.is_err() {
+                return Err(Refusal::StoreUnavailable);
+            }
+            self.slots.forget(prompt, &room);
         }
         Err(Refusal::RoomRestarted)
     }
@@ -143,27 +147,25 @@ impl Hub {
         for member in members.iter().filter(|member| member.versioned) {
             member.send(hint.clone());
         }
-        let pause = within / (members.len() as u32).max(1);
-        for member in members {
-            tokio::time::sleep(pause).await;
+        let start = Instant::now();
+        let count = (members.len() as u32).max(1);
+        for (number, member) in (1..).zip(members) {
+            // Towards fixed moments: thousands of short sleeps would each be rounded up.
+            sleep_until(start + within.mul_f64(f64::from(number) / f64::from(count))).await;
             member.close(Refusal::Draining);
         }
     }
 
     /// Ends all rooms once everything in them is durable, or after `limit`.
     pub async fn end(&self, limit: Duration) {
-        let until = tokio::time::Instant::now() + limit;
+        let until = Instant::now() + limit;
         for room in self.rooms() {
             let head = room.head();
-            if tokio::time::timeout_at(until, room.until_durable(head)).await.is_err() {
+            if timeout_at(until, room.until_durable(head)).await.is_err() {
                 tracing::error!(prompt.id = %room.prompt, "edits could not be written before the stop; their authors still hold them");
             }
             room.end(Refusal::Draining);
         }
-    }
-
-    fn forget(&self, prompt: PromptId, slot: &Arc<Slot>) {
-        self.slots.remove_if(&prompt, |_, known| Arc::ptr_eq(known, slot));
     }
 
     async fn begin(self: &Arc<Self>, prompt: PromptId) -> Result<Arc<Room>, Refusal> {
@@ -172,27 +174,25 @@ impl Hub {
             return Err(Refusal::PromptDeleted);
         }
         let (image, document) = self.load(prompt).await?;
-        let runs = self.store.runs(prompt, None, RUNS_LOADED).await.map_err(unavailable)?;
         let start = RoomStart {
             prompt,
             lineage: image.lineage,
             head: image.head,
             rights_epoch: image.rights_epoch,
-            access: Access { owner: row.owner.id, visibility: row.visibility, slug: row.slug },
             document,
             title: image.title,
-            runs,
             limits: self.limits,
         };
         let (room, owner) = Owner::new(start, self.keeper.clone(), self.runs.clone());
+        // Attached first: what happens to a run while the others are read is then told, and wins.
         self.runs.attach(&room);
+        room.know_runs(self.store.runs(prompt, None, RUNS_LOADED).await.map_err(unavailable)?);
         let hub = self.clone();
         let life = room.clone();
         self.tasks.spawn(async move {
             owner.serve().await;
             hub.runs.detach(prompt);
-            hub.slots
-                .remove_if(&prompt, |_, slot| slot.room.get().is_some_and(|room| Arc::ptr_eq(room, &life)));
+            hub.slots.forget(prompt, &life);
         });
         Ok(room)
     }

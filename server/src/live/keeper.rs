@@ -7,22 +7,28 @@ use crate::domain::{log::Position, refusal::Refusal};
 use crate::live::{clock::now_ms, room::Room, tasks::Tasks};
 use crate::store::{CommitOutcome, RoomRows, Store, StoreError};
 use parking_lot::Mutex;
+use promptroom_protocol::PromptId;
 use std::{
+    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
 use tokio::sync::{Notify, watch};
 
 /// Commits start at least this far apart, so that edits share them.
-const WINDOW: Duration = Duration::from_millis(4);
+const WINDOW: Duration = Duration::from_millis(5);
 /// What one room may add to one commit.
 const ROOM_BYTES_MAX: usize = 1 << 20;
 const RETRY_MIN: Duration = Duration::from_millis(20);
 const RETRY_MAX: Duration = Duration::from_secs(1);
+/// What the authority has to look at everybody's rights again.
+const RIGHTS_PAUSE: Duration = Duration::from_millis(50);
 
 pub struct Keeper {
     store: Arc<Store>,
     waiting: Mutex<Vec<Arc<Room>>>,
+    /// Rooms whose rows were checked under old rights: they wait a little longer.
+    put_off: Mutex<Vec<Arc<Room>>>,
     bell: Notify,
     /// Rung when rows were checked under rights that have changed since.
     rights_bell: Arc<Notify>,
@@ -49,11 +55,12 @@ impl Keeper {
         let keeper = Arc::new(Keeper {
             store,
             waiting: Mutex::default(),
+            put_off: Mutex::default(),
             bell: Notify::new(),
             rights_bell,
             batches: watch::Sender::new(Batches::default()),
         });
-        tasks.spawn(keeper.clone().keep(tasks.clone()));
+        tasks.spawn_vital("keeper of edits", keeper.clone().keep(tasks.clone()));
         keeper
     }
 
@@ -75,9 +82,11 @@ impl Keeper {
 
     async fn keep(self: Arc<Self>, tasks: Tasks) {
         let mut last_start = Instant::now();
+        let mut again_at = last_start;
         loop {
             tokio::select! {
                 () = self.bell.notified() => {}
+                () = tokio::time::sleep_until(again_at.into()), if !self.put_off.lock().is_empty() => {}
                 () = tasks.stopped() => {
                     self.write_waiting().await;
                     return;
@@ -85,6 +94,10 @@ impl Keeper {
             }
             tokio::time::sleep_until((last_start + WINDOW).into()).await;
             last_start = Instant::now();
+            if last_start >= again_at {
+                self.waiting.lock().append(&mut self.put_off.lock());
+                again_at = last_start + RIGHTS_PAUSE;
+            }
             self.write_waiting().await;
         }
     }
@@ -92,8 +105,7 @@ impl Keeper {
     async fn write_waiting(&self) {
         let rooms = std::mem::take(&mut *self.waiting.lock());
         self.batches.send_modify(|batches| batches.started += 1);
-        let parts: Vec<Part> = rooms.into_iter().filter_map(part).collect();
-        self.write(parts).await;
+        self.write(parts(rooms)).await;
         self.batches.send_modify(|batches| batches.done += 1);
     }
 
@@ -150,7 +162,7 @@ impl Keeper {
                 if part.room.written(part.last, first, part.title.as_ref()).is_err() {
                     tracing::warn!(prompt.id = %part.room.prompt, "somebody else wrote to the room; its life ends");
                     part.room.end(Refusal::RoomRestarted);
-                } else if part.room.has_unwritten() {
+                } else if part.room.has_work() {
                     self.hand_over(&part.room);
                 }
             }
@@ -159,10 +171,32 @@ impl Keeper {
             CommitOutcome::RightsMoved { .. } => {
                 // The authority looks at everybody's rights again; whoever kept theirs is written next time.
                 self.rights_bell.notify_one();
-                self.hand_over(&part.room);
+                if part.room.claim_for_keeper() {
+                    self.put_off.lock().push(part.room.clone());
+                }
             }
         }
     }
+}
+
+/// What the rooms have to write. Two lives of one room never write side by side: the later one ends.
+fn parts(rooms: Vec<Arc<Room>>) -> Vec<Part> {
+    let mut first: HashMap<PromptId, Arc<Room>> = HashMap::with_capacity(rooms.len());
+    let mut parts = Vec::with_capacity(rooms.len());
+    for room in rooms {
+        if let Some(other) = first.get(&room.prompt) {
+            if !Arc::ptr_eq(other, &room) {
+                tracing::error!(prompt.id = %room.prompt, "a room lives twice; one life ends");
+                room.end(Refusal::RoomRestarted);
+            }
+            continue;
+        }
+        if let Some(part) = part(room.clone()) {
+            first.insert(room.prompt, room);
+            parts.push(part);
+        }
+    }
+    parts
 }
 
 fn part(room: Arc<Room>) -> Option<Part> {

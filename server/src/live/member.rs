@@ -8,6 +8,7 @@ use crate::domain::{
     log::{Position, SocketId},
     refusal::Refusal,
 };
+use crate::store::SecretHash;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use promptroom_protocol::{MemberId, Person, Rights, Role};
@@ -15,7 +16,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc,
-        atomic::{AtomicU8, AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering},
     },
 };
 use tokio::sync::Notify;
@@ -35,6 +36,10 @@ pub struct Member {
     pub role: Role,
     /// Whether the socket asked for our own frames.
     pub versioned: bool,
+    /// The session that opened it; a token has none.
+    pub session: Option<SecretHash>,
+    /// The socket is gone; whoever still holds a seat for it gives it back.
+    left: AtomicBool,
     rights: AtomicU8,
     commands: AtomicU32,
     bell: Arc<Notify>,
@@ -53,13 +58,21 @@ struct Outbox {
 }
 
 impl Member {
-    pub fn new(socket: SocketId, person: &Person, rights: Rights, versioned: bool) -> Self {
+    pub fn new(
+        socket: SocketId,
+        person: &Person,
+        rights: Rights,
+        versioned: bool,
+        session: Option<SecretHash>,
+    ) -> Self {
         Member {
             socket,
             id: person.id,
             name: person.name.clone(),
             role: person.role,
             versioned,
+            session,
+            left: AtomicBool::new(false),
             rights: AtomicU8::new(bits(rights)),
             commands: AtomicU32::new(0),
             bell: Arc::new(Notify::new()),
@@ -78,6 +91,14 @@ impl Member {
 
     pub fn set_rights(&self, rights: Rights) {
         self.rights.store(bits(rights), Ordering::Relaxed);
+    }
+
+    pub fn leave(&self) {
+        self.left.store(true, Ordering::Release);
+    }
+
+    pub fn has_left(&self) -> bool {
+        self.left.load(Ordering::Acquire)
     }
 
     /// Something may be there for this socket.
@@ -120,9 +141,16 @@ impl Member {
         Some(outbox.saved)
     }
 
-    /// Whether frames of this socket are durable that it was not told of.
-    pub fn awaits(&self, durable: Position) -> bool {
-        self.outbox.lock().marks.front().is_some_and(|(_, position)| *position <= durable)
+    /// Rings if frames of this socket are durable that it was not told of; whether others are not durable yet.
+    pub fn ring_if_saved(&self, durable: Position) -> bool {
+        let (oldest, newest) = {
+            let marks = &self.outbox.lock().marks;
+            (marks.front().map(|mark| mark.1), marks.back().map(|mark| mark.1))
+        };
+        if oldest.is_some_and(|position| position <= durable) {
+            self.ring();
+        }
+        newest.is_some_and(|position| position > durable)
     }
 
     pub fn saved_so_far(&self) -> u64 {
@@ -181,7 +209,7 @@ mod tests {
     fn member() -> Member {
         let person =
             Person { id: MemberId(Uuid::nil()), name: "Ana".to_owned(), role: Role::Editor, client: None };
-        Member::new(SocketId(1), &person, Role::Editor.rights(), true)
+        Member::new(SocketId(1), &person, Role::Editor.rights(), true, None)
     }
 
     #[test]
@@ -195,6 +223,16 @@ mod tests {
         assert_eq!(member.saved(Position(8)), None);
         assert_eq!(member.saved(Position(20)), Some(3));
         assert_eq!(member.saved(Position(20)), None);
+    }
+
+    #[test]
+    fn whoever_has_frames_that_are_not_durable_waits_on() {
+        let member = member();
+        assert!(!member.ring_if_saved(Position(9)));
+        member.mark(Position(4));
+        member.mark(Position(9));
+        assert!(member.ring_if_saved(Position(4)));
+        assert!(!member.ring_if_saved(Position(9)));
     }
 
     #[test]

@@ -3,19 +3,20 @@
 //! The document itself is not here: its owner task has it alone (`room/owner.rs`) and takes frames and commands
 //! from a bounded mailbox, in their order. Locks here are held for a few lookups and never across an await.
 
+mod mail;
 pub mod owner;
 
+pub use mail::{Caught, CutAsk, Entered, ToRoom};
+
 use crate::domain::{
-    log::{Gap, Log, LogLimits, Position, SocketId},
+    log::{Audience, Gap, Log, LogLimits, Position, SocketId},
     presence::{Presence, PresenceVersion},
-    prompt::{ContentPatch, PromptContent},
     refusal::Refusal,
-    rights::Visibility,
 };
 use crate::live::member::Member;
 use bytes::Bytes;
-use parking_lot::Mutex;
-use promptroom_protocol::{Command, LineageId, MemberId, Overrides, PromptId, RunSummary, Seq, ServerFrame};
+use parking_lot::{Mutex, MutexGuard};
+use promptroom_protocol::{LineageId, MemberId, PromptId, RunSummary, Seq, ServerFrame};
 use std::{
     collections::HashMap,
     sync::{
@@ -23,7 +24,10 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{
+    mpsc::{self, error::TrySendError},
+    oneshot, watch,
+};
 use tokio_util::sync::CancellationToken;
 
 /// Runs that a newcomer is told of.
@@ -41,82 +45,16 @@ pub struct RoomLimits {
     pub idle_ms: u64,
 }
 
-/// What the mailbox of a room takes.
-pub enum ToRoom {
-    Enter {
-        member: Arc<Member>,
-        reply: oneshot::Sender<Result<Entered, Refusal>>,
-    },
-    Join {
-        member: Arc<Member>,
-        have: Option<Seq>,
-        state_vector: Bytes,
-        reply: oneshot::Sender<Result<Caught, Refusal>>,
-    },
-    /// A stock client's SyncStep1.
-    Ask {
-        member: Arc<Member>,
-        state_vector: Bytes,
-        reply: oneshot::Sender<Result<Caught, Refusal>>,
-    },
-    Update {
-        member: Arc<Member>,
-        update: Bytes,
-        whole: bool,
-    },
-    Awareness {
-        member: Arc<Member>,
-        update: Bytes,
-    },
-    Command {
-        member: Arc<Member>,
-        command: Command,
-    },
-    Leave {
-        member: Arc<Member>,
-    },
-    Edit {
-        patch: ContentPatch,
-        reply: oneshot::Sender<Result<Position, Refusal>>,
-    },
-    Read {
-        reply: oneshot::Sender<Result<PromptContent, Refusal>>,
-    },
-    Cut {
-        ask: CutAsk,
-        reply: oneshot::Sender<Result<crate::domain::prompt::Cut, Refusal>>,
-    },
-}
-
-/// Which part of the draft is to run.
-#[derive(Clone, Debug, Default)]
-pub struct CutAsk {
-    pub variant: Option<String>,
-    pub inputs: Option<String>,
-    pub overrides: Overrides,
-}
-
-/// What a socket is told when it comes in.
-pub struct Entered {
-    pub head: Seq,
-    pub runs: Vec<RunSummary>,
-    pub state_vector: Bytes,
-}
-
-/// What a socket lacked, in frames, and where it reads on.
-pub struct Caught {
+/// A piece of the log as one reader gets it.
+pub struct Piece {
     pub frames: Vec<Bytes>,
-    pub position: Position,
-    /// The server's state vector, to be answered with what the client has and we do not.
-    pub state_vector: Bytes,
-}
-
-/// Who may see and change the prompt; replaced when that changes.
-#[derive(Clone, Debug)]
-pub struct Access {
-    pub owner: MemberId,
-    pub visibility: Visibility,
-    pub slug: String,
+    pub next: Position,
+    /// There may be more than was taken.
+    pub more: bool,
+    pub durable: Position,
+    /// The newest durable row.
+    pub head: Seq,
+    pub has_unwritten: bool,
 }
 
 pub struct Room {
@@ -129,10 +67,13 @@ pub struct Room {
     /// Changes up to here may be told; moved a few dozen times a second at most.
     presence_shown: AtomicU64,
     members: Mutex<HashMap<SocketId, Arc<Member>>>,
+    /// Those that have frames which are not durable yet.
+    unsaved: Mutex<HashMap<SocketId, Arc<Member>>>,
     runs: Mutex<Vec<RunSummary>>,
-    access: Mutex<Access>,
-    /// The rights epoch under which frames are checked now.
-    rights_epoch: AtomicU64,
+    /// The epoch under which frames are checked now. Held while a frame is checked and taken, and while rights
+    /// change, so that a frame counts wholly under the old ones or wholly under the new ones.
+    rights_epoch: Mutex<u64>,
+    /// The title, as long as the store has another one.
     title: Mutex<Option<String>>,
     /// Whether the keeper knows that there is something to write.
     unwritten: AtomicBool,
@@ -144,25 +85,35 @@ pub struct Room {
 }
 
 impl Room {
-    pub fn access(&self) -> Access {
-        self.access.lock().clone()
-    }
-
-    pub fn set_access(&self, access: Access) {
-        *self.access.lock() = access;
-    }
-
     pub fn rights_epoch(&self) -> u64 {
-        self.rights_epoch.load(Ordering::Acquire)
+        *self.rights_epoch.lock()
     }
 
-    pub fn set_rights_epoch(&self, epoch: u64) {
-        self.rights_epoch.store(epoch, Ordering::Release);
+    fn hold_rights(&self) -> MutexGuard<'_, u64> {
+        self.rights_epoch.lock()
+    }
+
+    /// Changes rights, unless those of a newer epoch are already in force.
+    pub fn change_rights(&self, epoch: u64, change: impl FnOnce()) {
+        let mut known = self.rights_epoch.lock();
+        if epoch > *known {
+            change();
+            *known = epoch;
+        }
     }
 
     /// Puts a message into the mailbox, in order, waiting while it is full.
     pub async fn send(&self, message: ToRoom) -> Result<(), Refusal> {
         self.mailbox.send(message).await.map_err(|_| self.end_reason())
+    }
+
+    /// Puts a message into the mailbox unless it is full; gives it back then.
+    pub fn try_send(&self, message: ToRoom) -> Result<Option<ToRoom>, Refusal> {
+        match self.mailbox.try_send(message) {
+            Ok(()) => Ok(None),
+            Err(TrySendError::Full(message)) => Ok(Some(message)),
+            Err(TrySendError::Closed(_)) => Err(self.end_reason()),
+        }
     }
 
     /// Asks the owner something and waits for the answer.
@@ -187,12 +138,25 @@ impl Room {
         self.runs.lock().clone()
     }
 
+    /// Runs as the store knows them; what was announced since is newer.
+    pub fn know_runs(&self, stored: Vec<RunSummary>) {
+        let mut runs = self.runs.lock();
+        for run in stored {
+            if runs.iter().all(|known| known.id != run.id) {
+                runs.push(run);
+            }
+        }
+        runs.sort_by_key(|run| std::cmp::Reverse(run.number));
+        runs.truncate(RUNS_TOLD);
+    }
+
     /// Tells everybody in the room how a run stands.
     pub fn announce(&self, run: &RunSummary) {
         {
             let mut runs = self.runs.lock();
             match runs.iter_mut().find(|known| known.id == run.id) {
-                Some(known) if known.state.is_terminal() => return,
+                // What it came to may be known later than its end.
+                Some(known) if known.state.is_terminal() && known.state != run.state => return,
                 Some(known) => *known = run.clone(),
                 None => {
                     runs.insert(0, run.clone());
@@ -206,7 +170,9 @@ impl Room {
     /// One of our own frames for all sockets that asked for such.
     pub fn tell(&self, frame: Bytes) {
         self.log.lock().append_frame(frame);
-        self.ring(None);
+        for member in self.members.lock().values().filter(|member| member.versioned) {
+            member.ring();
+        }
     }
 
     /// Rings every member but one.
@@ -218,14 +184,15 @@ impl Room {
         }
     }
 
-    /// Frames after `cursor` for this member, and where it reads on.
-    pub fn since(&self, cursor: Position, member: &Member) -> Result<(Vec<Bytes>, Position), Gap> {
-        use crate::domain::log::Audience;
+    /// What comes after `cursor` for this member.
+    pub fn since(&self, cursor: Position, member: &Member) -> Result<Piece, Gap> {
         let log = self.log.lock();
         let mut frames = Vec::new();
         let mut next = cursor;
-        for entry in log.since(cursor, FRAMES_TAKEN)? {
-            next.0 += 1;
+        let mut taken = 0;
+        for (position, entry) in log.since(cursor, !member.versioned, FRAMES_TAKEN)? {
+            next = position;
+            taken += 1;
             let wanted = match entry.audience {
                 Audience::AllBut(author) => author != Some(member.socket),
                 Audience::Versioned => member.versioned,
@@ -234,29 +201,22 @@ impl Room {
                 frames.push(entry.frame.clone());
             }
         }
-        Ok((frames, next))
+        let (durable, head, has_unwritten) = (log.durable(), log.head_seq(), log.has_unwritten());
+        Ok(Piece { frames, next, more: taken == FRAMES_TAKEN, durable, head, has_unwritten })
     }
 
-    /// One frame with what changed in the room's presence, if anything may be told.
-    pub fn presence_since(&self, version: PresenceVersion) -> Option<(Bytes, PresenceVersion)> {
+    /// Whether the log still has every row after `seq`.
+    pub fn reaches(&self, seq: Seq) -> bool {
+        self.log.lock().reaches(seq)
+    }
+
+    /// What changed in the room's presence, if anything may be told: a frame, unless nothing is left to tell.
+    pub fn presence_since(&self, version: PresenceVersion) -> Option<(Option<Bytes>, PresenceVersion)> {
         if self.presence_shown.load(Ordering::Acquire) <= version.0 {
             return None;
         }
         let mut presence = self.presence.lock();
-        let frame = presence.since(version)?;
-        Some((frame, presence.newest()))
-    }
-
-    /// Whether there are, or soon will be, durable rows after `head`.
-    pub fn has_rows_after(&self, head: Seq) -> bool {
-        let log = self.log.lock();
-        log.head_seq() > head || log.has_unwritten()
-    }
-
-    /// The newest durable row, and up to where in the log everything is durable.
-    pub fn durable(&self) -> (Seq, Position) {
-        let log = self.log.lock();
-        (log.head_seq(), log.durable())
+        Some((presence.since(version), presence.newest()))
     }
 
     pub fn head(&self) -> Position {
@@ -266,6 +226,10 @@ impl Room {
     /// Resolves when everything up to `position` is durable; fails when this life ends before.
     pub async fn until_durable(&self, position: Position) -> Result<(), Refusal> {
         let mut durable = self.durable.subscribe();
+        // What needs no writing is durable without a commit that would move the mark.
+        if self.log.lock().durable() >= position {
+            return Ok(());
+        }
         tokio::select! {
             reached = durable.wait_for(|at| *at >= position) => match reached {
                 Ok(_) => Ok(()),
@@ -281,8 +245,17 @@ impl Room {
         if self.is_ended() {
             return None;
         }
-        let (rows, last) = self.log.lock().unwritten(bytes_max)?;
-        Some(Unwritten { rows, last, title: self.title.lock().clone() })
+        let title = self.title.lock().clone();
+        let (unwritten, durable) = {
+            let log = self.log.lock();
+            (log.unwritten(bytes_max), log.durable())
+        };
+        let (rows, last) = match unwritten {
+            Some(unwritten) => unwritten,
+            None if title.is_some() => (Vec::new(), durable),
+            None => return None,
+        };
+        Some(Unwritten { rows, last, title })
     }
 
     /// For the keeper: the rows up to `last` are in the database, from `first` on.
@@ -301,14 +274,18 @@ impl Room {
         }
         drop(pending);
         self.durable.send_replace(durable);
-        for member in self.members.lock().values().filter(|member| member.awaits(durable)) {
-            member.ring();
-        }
+        self.unsaved.lock().retain(|_, member| member.ring_if_saved(durable));
         Ok(())
     }
 
+    /// Whether there are edits that are not durable.
     pub fn has_unwritten(&self) -> bool {
         self.log.lock().has_unwritten()
+    }
+
+    /// Whether the keeper has anything to do for this room.
+    pub fn has_work(&self) -> bool {
+        self.has_unwritten() || self.title.lock().is_some()
     }
 
     /// Ends this life: unwritten rows are dropped, all sockets close, and their authors send again what they hold.
@@ -352,4 +329,14 @@ pub struct Unwritten {
     pub rows: Vec<Bytes>,
     pub last: Position,
     pub title: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_to_a_room_is_small() {
+        assert!(size_of::<ToRoom>() <= 80, "{} bytes", size_of::<ToRoom>());
+    }
 }

@@ -3,20 +3,21 @@
 //! The first token is shown at once; later ones are joined for a few milliseconds, longer for many readers.
 //! Nothing here knows a socket: who watches reads the tape.
 
-use crate::domain::{
-    ledger::{UsageReport, cost, estimate_tokens_of},
-    prompt::ModelRequest,
-    run::stopped,
-};
+use crate::domain::{output::fitting, prompt::ModelRequest};
 use crate::live::{
+    billing::{Before, OpenCall, Received, bill, read_on, unanswered},
     checkpoint::{Ending, Going},
     clock::now_ms,
-    runs::{Place, Runs, new_attempt},
+    endings::{completed, ended_early, failed, may_be_charged, problem, too_long},
+    place::Place,
+    recovery::failed_here,
+    runs::{Runs, new_attempt},
 };
-use crate::model::{CancelBehaviour, Model, ModelError, ModelErrorKind, ModelEvent, ModelStream};
+use crate::model::{CancelBehaviour, Model, ModelError, ModelEvent, ModelStream};
 use crate::store::{AdmitOutcome, AttemptId, Bill, NewAttempt};
-use promptroom_protocol::{Problem, RunState, RunSummary, StopReason, Usage};
-use std::{sync::Arc, time::Duration};
+use futures_util::FutureExt as _;
+use promptroom_protocol::{BlockKind, Epoch, Problem, RunState, RunSummary, Usage};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep, sleep_until};
 
 const JOIN_MIN: Duration = Duration::from_millis(16);
@@ -31,8 +32,6 @@ const CALLS_MAX: u32 = 3;
 const RETRY_WAIT_MS: u64 = 1_000;
 const RETRY_WAIT_MS_MAX: u64 = 30_000;
 const STORE_RETRY: Duration = Duration::from_millis(100);
-/// A provider that writes on after we hung up is read to its end for its usage, this long at most.
-const BACKGROUND_READ: Duration = Duration::from_secs(120);
 
 pub struct Job {
     pub runs: Arc<Runs>,
@@ -43,46 +42,62 @@ pub struct Job {
     pub request: ModelRequest,
     /// The attempt that was already written with the run.
     pub attempt: Option<NewAttempt>,
+    pub before: Before,
 }
 
-/// Why a job came to an end that the store is not told of: it is another driver's, or the node stops.
-struct LetGo;
-
-/// What arrived of one attempt.
-#[derive(Clone, Copy, Default)]
-struct Received {
-    usage: UsageReport,
-    events: u64,
-    ascii_bytes: u64,
-    other_bytes: u64,
+/// Why a job came to an end that the store is not told of.
+enum LetGo {
+    /// Another driver has the run, or it cannot be written.
+    Fenced,
+    /// The node stops; the checkpoint writes what there is, and the next start goes on.
+    Stopping,
 }
 
-pub async fn drive(mut job: Job) {
-    let ending = match job.stream().await {
-        Ok(ending) => ending,
-        Err(LetGo) => {
+pub async fn drive(job: Job) {
+    let (runs, going) = (job.runs.clone(), job.going.clone());
+    let driving = AssertUnwindSafe(drive_to_end(job)).catch_unwind();
+    if driving.await.is_err() {
+        tracing::error!(run.id = %going.run, "the driver of a run panicked; the run fails");
+        let ending = Ending { problem: Some(failed_here()), ..Ending::new(RunState::Failed) };
+        end(&runs, &going, ending).await;
+    }
+    let id = going.run;
+    drop(going);
+    runs.forget_tape(id);
+}
+
+async fn drive_to_end(mut job: Job) {
+    match job.stream().await {
+        Ok(ending) => end(&job.runs, &job.going, ending).await,
+        Err(why) => {
             tracing::info!(run.id = %job.run.id, epoch = job.run.epoch.0, "the run is let go");
-            return;
+            if matches!(why, LetGo::Fenced) {
+                job.runs.checkpoint.forget(&job.going);
+            }
+            job.going.tape.abandon();
         }
-    };
-    job.going.tape.flush();
-    let ended = job.runs.checkpoint.end(job.going.clone(), ending).await;
-    job.going.tape.end();
-    match ended {
+    }
+}
+
+/// Writes the end, and only then tells it.
+async fn end(runs: &Runs, going: &Arc<Going>, ending: Ending) {
+    going.tape.flush();
+    match runs.checkpoint.end(going.clone(), ending).await {
         Ok(run) => {
             let duration_ms = run.ended_at_ms.unwrap_or_default().saturating_sub(run.created_at_ms);
             tracing::info!(run.id = %run.id, state = run.state.name(), duration_ms, bytes = run.bytes.0, "run ended");
             metrics::counter!("promptroom_runs_ended_total", "state" => run.state.name()).increment(1);
-            job.runs.announce(&run);
+            // The summary first: whoever reads the end finds it there.
+            going.tape.note(&run);
+            going.tape.end();
+            runs.announce(&run);
         }
         Err(refusal) => {
-            tracing::error!(run.id = %job.run.id, code = refusal.code(), "a run's end was not written")
+            tracing::error!(run.id = %going.run, code = refusal.code(), "a run's end was not written");
+            runs.checkpoint.forget(going);
+            going.tape.abandon();
         }
     }
-    let id = job.run.id;
-    let runs = job.runs.clone();
-    drop(job);
-    runs.forget_tape(id);
 }
 
 impl Job {
@@ -92,34 +107,30 @@ impl Job {
         }
         let attempt = match self.attempt.take() {
             Some(attempt) => attempt,
-            None => {
-                let Job { runs, run, model, request, .. } = &*self;
-                let attempt = new_attempt(run.id, run.epoch, runs.node, model, request);
-                match self.admit(&attempt).await? {
-                    AdmitOutcome::Admitted => {
-                        self.run.attempts += 1;
-                        attempt
-                    }
-                    AdmitOutcome::CancelRequested { by } => {
-                        self.going.cancel(by);
-                        return Ok(self.cancelled(None));
-                    }
-                    AdmitOutcome::Fenced => return Err(LetGo),
-                }
-            }
+            None => match self.admit().await? {
+                Admitted::Attempt(attempt) => attempt,
+                Admitted::Ended(ending) => return Ok(*ending),
+            },
         };
-        let NewAttempt { id: attempt, input_tokens, now_ms, .. } = attempt;
-        self.run.state = RunState::Admitted;
-        self.run.admitted_at_ms.get_or_insert(now_ms);
+        if self.run.state == RunState::Queued {
+            self.run.state = RunState::Admitted;
+        }
+        self.run.admitted_at_ms.get_or_insert(attempt.now_ms);
         self.run.queue = None;
         self.runs.announce(&self.run);
-        let nothing = |job: &Job| Some((attempt, job.bill(Usage::default())));
-        let stream = match self.call().await? {
-            Call::Answered(stream) => stream,
-            Call::Cancelled => return Ok(self.cancelled(nothing(self))),
-            Call::Refused(error) => return Ok(self.failed(&error, nothing(self))),
-        };
-        self.read(*stream, attempt, input_tokens).await
+        let call = OpenCall { id: attempt.id, run: self.run.id, input_tokens: attempt.input_tokens };
+        let settles = |bill: Bill| Some((call.id, bill));
+        match self.call().await? {
+            Call::Answered(stream) => self.read(*stream, call).await,
+            Call::Cancelled { asking: true } => Ok(self.cancelled(settles(unanswered(&self.model, call)))),
+            Call::Cancelled { asking: false } => {
+                Ok(self.cancelled(settles(bill(&self.model, Usage::default()))))
+            }
+            Call::Refused(error) if may_be_charged(error.kind) => {
+                Ok(self.failed(&error, settles(unanswered(&self.model, call))))
+            }
+            Call::Refused(error) => Ok(self.failed(&error, settles(bill(&self.model, Usage::default())))),
+        }
     }
 
     /// Whether the run may start; false if it was stopped while it waited.
@@ -128,11 +139,11 @@ impl Job {
             tokio::select! {
                 biased;
                 () = self.going.cancelled.cancelled() => return Ok(false),
-                () = self.going.fenced.cancelled() => return Err(LetGo),
-                () = self.runs.tasks.stopped() => return Err(LetGo),
+                () = self.going.fenced.cancelled() => return Err(LetGo::Fenced),
+                () = self.runs.tasks.stopped() => return Err(LetGo::Stopping),
                 () = self.place.admitted() => return Ok(true),
                 () = sleep(QUEUE_PACE) => {
-                    let queue = self.runs.queue_place(self.run.id);
+                    let queue = self.runs.places.standing(self.run.id);
                     if queue != self.run.queue {
                         self.run.queue = queue;
                         self.runs.announce(&self.run);
@@ -142,21 +153,51 @@ impl Job {
         }
     }
 
-    /// Writes the attempt down before the request leaves; waits while the store is away.
-    async fn admit(&self, attempt: &NewAttempt) -> Result<AdmitOutcome, LetGo> {
+    /// Writes the attempt down before the request leaves.
+    async fn admit(&mut self) -> Result<Admitted, LetGo> {
+        let Job { runs, run, model, request, .. } = &*self;
+        let attempt = match new_attempt(run.id, run.epoch, runs.node, model, request) {
+            Ok(attempt) => attempt,
+            Err(error) => {
+                tracing::error!(%error, run.id = %run.id, "an attempt cannot be written down");
+                return Ok(Admitted::Ended(Box::new(failed(failed_here(), None))));
+            }
+        };
+        match self.write_attempt(&attempt).await? {
+            Some(AdmitOutcome::Admitted) => {}
+            Some(AdmitOutcome::CancelRequested { by }) => {
+                self.going.cancel(by);
+                return Ok(Admitted::Ended(Box::new(self.cancelled(None))));
+            }
+            Some(AdmitOutcome::Fenced) => return Err(LetGo::Fenced),
+            None => return Ok(Admitted::Ended(Box::new(failed(failed_here(), None)))),
+        }
+        // In a later epoch this attempt made a seam, which only the store puts together.
+        match self.runs.store.run(self.run.id).await {
+            Ok(Some(run)) if run.epoch > Epoch::FIRST => self.run = run,
+            _ => self.run.attempts += 1,
+        }
+        Ok(Admitted::Attempt(attempt))
+    }
+
+    /// Waits while the store is away; `None` if it will never take it.
+    async fn write_attempt(&self, attempt: &NewAttempt) -> Result<Option<AdmitOutcome>, LetGo> {
+        let mut told = false;
         loop {
             match self.runs.store.admit_run(attempt).await {
-                Ok(outcome) => return Ok(outcome),
+                Ok(outcome) => return Ok(Some(outcome)),
                 Err(error) if error.is_transient() => {
-                    tracing::warn!(%error, run.id = %self.run.id, "a run waits for the store");
+                    if !std::mem::replace(&mut told, true) {
+                        tracing::warn!(%error, run.id = %self.run.id, "a run waits for the store");
+                    }
                     tokio::select! {
                         () = sleep(STORE_RETRY) => {}
-                        () = self.runs.tasks.stopped() => return Err(LetGo),
+                        () = self.runs.tasks.stopped() => return Err(LetGo::Stopping),
                     }
                 }
                 Err(error) => {
                     tracing::error!(%error, run.id = %self.run.id, "a run cannot be admitted");
-                    return Err(LetGo);
+                    return Ok(None);
                 }
             }
         }
@@ -168,9 +209,9 @@ impl Job {
         loop {
             let answer = tokio::select! {
                 biased;
-                () = self.going.cancelled.cancelled() => return Ok(Call::Cancelled),
-                () = self.going.fenced.cancelled() => return Err(LetGo),
-                () = self.runs.tasks.stopped() => return Err(LetGo),
+                () = self.going.cancelled.cancelled() => return Ok(Call::Cancelled { asking: true }),
+                () = self.going.fenced.cancelled() => return Err(LetGo::Fenced),
+                () = self.runs.tasks.stopped() => return Err(LetGo::Stopping),
                 answer = self.model.start(&self.request) => answer,
             };
             let error = match answer {
@@ -178,7 +219,7 @@ impl Job {
                     self.run.problem = None;
                     return Ok(Call::Answered(Box::new(stream)));
                 }
-                Err(error) if calls < CALLS_MAX && is_worth_waiting(&error) => error,
+                Err(error) if calls < CALLS_MAX && error.kind.is_transient() => error,
                 Err(error) => return Ok(Call::Refused(error)),
             };
             let wait_ms = error.retry_after_ms.unwrap_or(RETRY_WAIT_MS << calls);
@@ -191,20 +232,15 @@ impl Job {
             self.run.problem = Some(problem);
             self.runs.announce(&self.run);
             tokio::select! {
-                () = self.going.cancelled.cancelled() => return Ok(Call::Cancelled),
-                () = self.going.fenced.cancelled() => return Err(LetGo),
-                () = self.runs.tasks.stopped() => return Err(LetGo),
+                () = self.going.cancelled.cancelled() => return Ok(Call::Cancelled { asking: false }),
+                () = self.going.fenced.cancelled() => return Err(LetGo::Fenced),
+                () = self.runs.tasks.stopped() => return Err(LetGo::Stopping),
                 () = sleep(Duration::from_millis(wait_ms)) => {}
             }
         }
     }
 
-    async fn read(
-        &mut self,
-        mut stream: ModelStream,
-        attempt: AttemptId,
-        input: u64,
-    ) -> Result<Ending, LetGo> {
+    async fn read(&mut self, mut stream: ModelStream, call: OpenCall) -> Result<Ending, LetGo> {
         let mut received = Received::default();
         let mut flush_at: Option<Instant> = None;
         let mut flushed = Instant::now() - JOIN_MAX;
@@ -214,10 +250,10 @@ impl Job {
             let event = tokio::select! {
                 biased;
                 () = self.going.cancelled.cancelled() => {
-                    return Ok(self.stop(stream, attempt, input, &received));
+                    return Ok(self.hang_up(stream, call, received, self.cancelled(None)));
                 }
-                () = self.going.fenced.cancelled() => return Err(LetGo),
-                () = self.runs.tasks.stopped() => return Err(LetGo),
+                () = self.going.fenced.cancelled() => return Err(LetGo::Fenced),
+                () = self.runs.tasks.stopped() => return Err(LetGo::Stopping),
                 () = sleep_until(wake_at) => {
                     let now = Instant::now();
                     if flush_at.is_some_and(|at| at <= now) {
@@ -226,7 +262,7 @@ impl Job {
                     }
                     if metrics_at <= now {
                         metrics_at = now + METRICS_PACE;
-                        self.tell_progress(&received, input);
+                        self.tell_progress(&received, call.input_tokens);
                     }
                     continue;
                 }
@@ -234,35 +270,47 @@ impl Job {
             };
             match event {
                 Some(Ok(ModelEvent::Delta { block, kind, text })) => {
-                    received.count(&text);
-                    self.going.tape.append(block, kind, &text);
-                    if received.events == 1 {
-                        self.first_token();
+                    if !self.take(&mut received, block, kind, &text) {
+                        return Ok(self.hang_up(stream, call, received, too_long()));
                     }
                     let now = Instant::now();
                     let due = flushed + self.join_time();
-                    if due <= now {
+                    if due <= now || received.events == 1 {
                         self.going.tape.flush();
                         (flush_at, flushed) = (None, now);
                     } else {
                         flush_at = Some(due);
                     }
+                    if received.events == 1 {
+                        self.first_token();
+                    }
                 }
                 Some(Ok(ModelEvent::Usage(report))) => received.usage.update(report),
                 Some(Ok(ModelEvent::Stop { reason, sequence })) => {
-                    return Ok(self.completed(reason, sequence, attempt, input, &received));
+                    let settles = Some((call.id, self.bill(&received, call.input_tokens)));
+                    return Ok(completed(reason, sequence, settles));
                 }
                 Some(Err(error)) => {
-                    return Ok(self.failed(&error, Some((attempt, self.bill(received.settle(input))))));
+                    let settles = Some((call.id, self.bill(&received, call.input_tokens)));
+                    return Ok(self.failed(&error, settles));
                 }
                 None => {
-                    let error = ended_early();
-                    return Ok(self.failed(&error, Some((attempt, self.bill(received.settle(input))))));
+                    let settles = Some((call.id, self.bill(&received, call.input_tokens)));
+                    return Ok(self.failed(&ended_early(), settles));
                 }
             }
         }
     }
 
+    /// Appends what came; false if the run may not put out all of it.
+    fn take(&self, received: &mut Received, block: u32, kind: BlockKind, text: &str) -> bool {
+        received.count(text);
+        let fits = fitting(text, self.going.tape.length());
+        self.going.tape.append(block, kind, fits);
+        fits.len() == text.len()
+    }
+
+    /// Its viewers have it already; now everybody is told.
     fn first_token(&mut self) {
         let now = now_ms();
         self.going.first_token_at(now);
@@ -273,11 +321,12 @@ impl Job {
     }
 
     fn tell_progress(&mut self, received: &Received, input: u64) {
-        let usage = received.settle(input);
-        self.going.used(usage);
+        let bill = self.bill(received, input);
+        self.going.used(bill.usage);
+        let whole = self.before.with(bill);
         self.run.bytes = self.going.tape.length();
-        self.run.usage = Some(usage);
-        self.run.cost = self.bill(usage).cost;
+        self.run.usage = Some(whole.usage);
+        self.run.cost = whole.cost;
         self.runs.announce(&self.run);
     }
 
@@ -286,160 +335,45 @@ impl Job {
         JOIN_MIN + (JOIN_MAX - JOIN_MIN) * readers / READERS_MANY as u32
     }
 
-    /// Stopped by somebody: dropping the stream closes the connection to the provider, before anything else happens.
-    fn stop(&self, stream: ModelStream, attempt: AttemptId, input: u64, received: &Received) -> Ending {
+    /// Ended by us: dropping the stream closes the connection to the provider, before anything else happens.
+    fn hang_up(&self, stream: ModelStream, call: OpenCall, received: Received, ending: Ending) -> Ending {
         if self.model.lane().cancel == CancelBehaviour::RunsOn {
-            let reading = read_on(stream, self.runs.clone(), self.model.clone(), attempt, *received, input);
+            let reading = read_on(stream, self.runs.clone(), self.model.clone(), call, received);
             self.runs.tasks.spawn(reading);
-            return self.cancelled(None);
+            return ending;
         }
         drop(stream);
-        self.cancelled(Some((attempt, self.bill(received.settle(input)))))
+        Ending { settles: Some((call.id, self.bill(&received, call.input_tokens))), ..ending }
     }
 
     fn cancelled(&self, settles: Option<(AttemptId, Bill)>) -> Ending {
-        Ending {
-            state: RunState::Cancelled,
-            stop_reason: None,
-            stop_sequence: None,
-            stopped_by: self.going.cancelled_by(),
-            problem_json: None,
-            settles,
-        }
-    }
-
-    fn completed(
-        &self,
-        reason: StopReason,
-        sequence: Option<String>,
-        attempt: AttemptId,
-        input: u64,
-        received: &Received,
-    ) -> Ending {
-        Ending {
-            state: stopped(reason),
-            stop_reason: Some(reason),
-            stop_sequence: sequence,
-            stopped_by: None,
-            problem_json: None,
-            settles: Some((attempt, self.bill(received.settle(input)))),
-        }
+        Ending { stopped_by: self.going.cancelled_by(), settles, ..Ending::new(RunState::Cancelled) }
     }
 
     fn failed(&self, error: &ModelError, settles: Option<(AttemptId, Bill)>) -> Ending {
-        let problem = self.problem(error);
         tracing::info!(run.id = %self.run.id, code = error.code, status = error.status, "the model failed");
-        Ending {
-            state: RunState::Failed,
-            stop_reason: None,
-            stop_sequence: None,
-            stopped_by: None,
-            problem_json: serde_json::to_string(&problem).ok(),
-            settles,
-        }
+        failed(self.problem(error), settles)
     }
 
     fn problem(&self, error: &ModelError) -> Problem {
-        let received = self.going.tape.length().0;
-        let (kept, next) = if received > 0 {
-            (
-                "What had arrived is kept and charged, as an estimate where the provider did not say.",
-                "Continue or regenerate.",
-            )
-        } else {
-            ("Nothing was received and nothing was charged. Your draft is saved.", next_step(error.kind))
-        };
-        Problem {
-            kind: "about:blank".to_owned(),
-            title: format!("{} did not answer as it should", self.model.lane().provider),
-            status: error.status.unwrap_or(502),
-            code: error.code.to_owned(),
-            detail: error.message.clone(),
-            kept: kept.to_owned(),
-            next: next.to_owned(),
-            request_id: None,
-            retry_after_ms: error.retry_after_ms,
-        }
+        problem(&self.model.lane().provider, error, self.going.tape.length().0)
     }
 
-    fn bill(&self, usage: Usage) -> Bill {
-        bill(&self.model, usage)
+    fn bill(&self, received: &Received, input_tokens: u64) -> Bill {
+        bill(&self.model, received.settle(input_tokens))
     }
+}
+
+enum Admitted {
+    Attempt(NewAttempt),
+    Ended(Box<Ending>),
 }
 
 enum Call {
     Answered(Box<ModelStream>),
-    Cancelled,
+    /// `asking` if a request was under way, and not only a pause between two.
+    Cancelled {
+        asking: bool,
+    },
     Refused(ModelError),
-}
-
-impl Received {
-    fn count(&mut self, text: &str) {
-        let ascii = text.bytes().filter(u8::is_ascii).count() as u64;
-        self.events += 1;
-        self.ascii_bytes += ascii;
-        self.other_bytes += text.len() as u64 - ascii;
-    }
-
-    /// As the provider reported it; what it left out is estimated, and marked so.
-    fn settle(&self, input_estimate: u64) -> Usage {
-        self.usage.settle(input_estimate, estimate_tokens_of(self.ascii_bytes, self.other_bytes))
-    }
-}
-
-/// Reads a stream that nobody waits for any more to its end, because its provider bills all of it.
-async fn read_on(
-    mut stream: ModelStream,
-    runs: Arc<Runs>,
-    model: Model,
-    attempt: AttemptId,
-    mut received: Received,
-    input: u64,
-) {
-    let end = Instant::now() + BACKGROUND_READ;
-    while let Ok(Some(Ok(event))) = tokio::time::timeout_at(end, stream.next()).await {
-        match event {
-            ModelEvent::Delta { text, .. } => received.count(&text),
-            ModelEvent::Usage(report) => received.usage.update(report),
-            ModelEvent::Stop { .. } => break,
-        }
-    }
-    let usage = received.settle(input);
-    if let Err(error) = runs.store.settle_attempt(attempt, &bill(&model, usage), now_ms()).await {
-        tracing::error!(%error, "the true usage of a stopped run was not written");
-    }
-}
-
-fn bill(model: &Model, usage: Usage) -> Bill {
-    Bill { usage, cost: model.info.price.as_ref().map(|price| cost(price, &usage)) }
-}
-
-/// Adapters end with a stop or an error; one that did neither was cut.
-fn ended_early() -> ModelError {
-    ModelError {
-        kind: ModelErrorKind::CutShort,
-        status: None,
-        message: "The answer ended without an end marker.".to_owned(),
-        retry_after_ms: None,
-        code: ModelErrorKind::CutShort.code(),
-    }
-}
-
-fn is_worth_waiting(error: &ModelError) -> bool {
-    matches!(
-        error.kind,
-        ModelErrorKind::Overloaded | ModelErrorKind::RateLimited | ModelErrorKind::Unreachable
-    )
-}
-
-fn next_step(kind: ModelErrorKind) -> &'static str {
-    match kind {
-        ModelErrorKind::Unauthorized => {
-            "Give the server a key that the provider accepts, or choose another model."
-        }
-        ModelErrorKind::BadRequest | ModelErrorKind::NotFound => {
-            "Mend the parameters, or choose another model."
-        }
-        _ => "Regenerate, or choose another model.",
-    }
 }

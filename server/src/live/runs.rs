@@ -3,7 +3,7 @@
 //! A run belongs to the server, not to whoever pressed the button: nothing here ends because a socket did.
 
 use crate::domain::{
-    gate::{Decision, Gate, GateLimits, GateRefusal},
+    gate::GateLimits,
     ledger::estimate_tokens,
     output::Output,
     prompt::{Cut, ModelRequest, request_hash},
@@ -11,9 +11,11 @@ use crate::domain::{
     run::Source,
 };
 use crate::live::{
+    billing::Before,
     checkpoint::{Checkpoint, Going},
     clock::now_ms,
-    member::Member,
+    commands::{Asked, UnderWay},
+    place::{Place, Places},
     room::Room,
     runner::{self, Job},
     tape::Tape,
@@ -21,18 +23,12 @@ use crate::live::{
 };
 use crate::model::{Model, Models};
 use crate::store::{AttemptId, NewAttempt, NewRun, NodeId, StartOutcome, Store, StoreError};
-use dashmap::{DashMap, Entry};
-use parking_lot::Mutex;
+use dashmap::DashMap;
 use promptroom_protocol::{
-    BlockKind, CommandId, Epoch, MemberId, Offset, Person, PromptId, Reply, ReplyBody, RunId, RunOrigin,
-    RunSummary, ServerFrame,
+    BlockKind, CommandId, Epoch, MemberId, Offset, Person, PromptId, RunId, RunOrigin, RunSummary,
 };
-use std::{
-    collections::HashMap,
-    future::Future,
-    sync::{Arc, Weak},
-};
-use tokio::sync::{Notify, Semaphore, watch};
+use std::sync::{Arc, Weak};
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 /// Finished outputs that are read back from the store at one time.
@@ -44,14 +40,14 @@ pub struct Runs {
     pub(super) checkpoint: Arc<Checkpoint>,
     pub(super) tasks: Tasks,
     pub(super) node: NodeId,
-    gate: Mutex<Gate>,
-    /// Runs at the gate, each with the bell that tells it to start.
-    waiting: Mutex<HashMap<RunId, Arc<Notify>>>,
+    pub(super) places: Arc<Places>,
+    /// Held while a run is taken over.
+    pub(super) recovering: tokio::sync::Mutex<()>,
+    /// Commands under way: a repeat gets the answer of the first, which was cut before it.
+    pub(super) commands: DashMap<(MemberId, CommandId), UnderWay>,
     tapes: DashMap<RunId, Weak<Tape>>,
     reads: Semaphore,
     rooms: DashMap<PromptId, Weak<Room>>,
-    /// Commands under way: a repeat gets the answer of the first, which was cut before it.
-    commands: DashMap<(MemberId, CommandId), watch::Receiver<Option<Result<RunSummary, Refusal>>>>,
 }
 
 /// A run to start.
@@ -80,12 +76,12 @@ impl Runs {
             checkpoint,
             tasks,
             node,
-            gate: Mutex::new(Gate::new(limits)),
-            waiting: Mutex::default(),
+            places: Places::new(limits),
+            recovering: tokio::sync::Mutex::default(),
+            commands: DashMap::new(),
             tapes: DashMap::new(),
             reads: Semaphore::new(READS_AT_ONCE),
             rooms: DashMap::new(),
-            commands: DashMap::new(),
         })
     }
 
@@ -104,92 +100,19 @@ impl Runs {
         self.checkpoint.count()
     }
 
+    /// Tells whoever is in the run's room, or reads its output, how it stands.
     pub(super) fn announce(&self, run: &RunSummary) {
+        if let Some(tape) = self.known_tape(run.id) {
+            tape.note(run);
+        }
         let room = self.rooms.get(&run.prompt).and_then(|room| room.upgrade());
         if let Some(room) = room {
             room.announce(run);
         }
     }
 
-    /// Starts what a room has cut for one of its members; the member gets the reply.
-    pub fn start_for(self: &Arc<Self>, room: &Arc<Room>, member: Arc<Member>, command: CommandId, cut: Cut) {
-        let start = Start::from_cut(room.prompt, command, member.person(None), cut);
-        let runs = self.clone();
-        self.reply_with(member, command, async move { runs.start(start).await });
-    }
-
-    pub fn cancel_for(
-        self: &Arc<Self>,
-        room: &Arc<Room>,
-        member: Arc<Member>,
-        command: CommandId,
-        run: RunId,
-    ) {
-        let (runs, prompt, by) = (self.clone(), room.prompt, member.id);
-        self.reply_with(member, command, async move { runs.cancel(prompt, run, by).await });
-    }
-
-    pub fn regenerate_for(
-        self: &Arc<Self>,
-        room: &Arc<Room>,
-        member: Arc<Member>,
-        command: CommandId,
-        run: RunId,
-    ) {
-        let (runs, prompt, by) = (self.clone(), room.prompt, member.person(None));
-        self.reply_with(member, command, async move { runs.regenerate(prompt, run, command, by).await });
-    }
-
-    pub fn continue_for(
-        self: &Arc<Self>,
-        room: &Arc<Room>,
-        member: Arc<Member>,
-        command: CommandId,
-        run: RunId,
-    ) {
-        let (runs, prompt, by) = (self.clone(), room.prompt, member.person(None));
-        self.reply_with(member, command, async move { runs.continue_from(prompt, run, command, by).await });
-    }
-
-    fn reply_with(
-        self: &Arc<Self>,
-        member: Arc<Member>,
-        id: CommandId,
-        work: impl Future<Output = Result<RunSummary, Refusal>> + Send + 'static,
-    ) {
-        let (done, under_way) = watch::channel(None);
-        let key = (member.id, id);
-        let mut earlier = match self.commands.entry(key) {
-            Entry::Vacant(vacant) => {
-                vacant.insert(under_way);
-                None
-            }
-            Entry::Occupied(occupied) => Some(occupied.get().clone()),
-        };
-        let runs = self.clone();
-        self.tasks.spawn(async move {
-            let result = match &mut earlier {
-                None => {
-                    let result = work.await;
-                    done.send_replace(Some(result.clone()));
-                    runs.commands.remove(&key);
-                    result
-                }
-                Some(earlier) => match earlier.wait_for(Option::is_some).await {
-                    Ok(result) => result.clone().unwrap_or(Err(Refusal::Internal)),
-                    Err(_) => Err(Refusal::Internal),
-                },
-            };
-            let body = match result {
-                Ok(run) => ReplyBody::Ok { run: Box::new(run) },
-                Err(refusal) => ReplyBody::Error(Box::new(refusal.problem(None))),
-            };
-            member.reply(ServerFrame::Reply(Box::new(Reply { id, body })).encode());
-        });
-    }
-
     /// Writes the run down and sends it on its way. A command that was seen before is only looked up.
-    pub async fn start(self: &Arc<Self>, start: Start) -> Result<RunSummary, Refusal> {
+    pub(super) async fn start(self: &Arc<Self>, start: Start) -> Result<RunSummary, Refusal> {
         if self.tasks.is_draining() {
             return Err(Refusal::Draining);
         }
@@ -197,61 +120,52 @@ impl Runs {
             return Err(Refusal::ModelUnknown { model: start.model_id });
         };
         let id = RunId(Uuid::now_v7());
-        let slots = model.lane().slots as usize;
-        let decision = self.gate.lock().ask(id, &model.lane().name, slots, start.by.id);
-        match decision {
-            Decision::Refused(GateRefusal::LaneQueueFull { waiting }) => {
-                return Err(Refusal::LaneQueueFull { waiting });
-            }
-            Decision::Refused(GateRefusal::MemberQueueFull { waiting }) => {
-                return Err(Refusal::MemberQueueFull { waiting });
-            }
-            Decision::Queued(_) | Decision::Admitted => {}
-        }
         // From here on the place at the gate is given back whatever happens.
-        let place = self.place(id, matches!(decision, Decision::Admitted));
-        let new = new_run(id, self.node, &start, &model);
+        let (place, queue) = self.places.ask(id, &model, start.by.id)?;
+        let new = new_run(id, self.node, &start, &model).map_err(unwritable)?;
         // Where a slot is free the attempt is written with the run: one commit before the request leaves.
-        let attempt = matches!(decision, Decision::Admitted)
-            .then(|| new_attempt(id, Epoch::FIRST, self.node, &model, &start.source.request));
+        let attempt = match queue {
+            None => Some(
+                new_attempt(id, Epoch::FIRST, self.node, &model, &start.source.request)
+                    .map_err(unwritable)?,
+            ),
+            Some(_) => None,
+        };
         let started = match &attempt {
             Some(attempt) => self.store.start_and_admit_run(&new, attempt).await,
             None => self.store.start_run(&new).await,
         };
-        let mut run = match started.map_err(unavailable)? {
-            StartOutcome::Started(run) => run,
-            StartOutcome::Repeated(run) => return Ok(run),
-            StartOutcome::Gone => return Err(Refusal::PromptDeleted),
+        let mut run = match started {
+            Ok(StartOutcome::Started(run)) => run,
+            Ok(StartOutcome::Repeated(run)) => {
+                drop(place);
+                return self.repeated(start.asked(), run).await;
+            }
+            Ok(StartOutcome::Gone) => return Err(Refusal::PromptDeleted),
+            Err(error) => {
+                if matches!(error, StoreError::Unavailable(_)) {
+                    self.resolve_doubt(id);
+                }
+                return Err(unavailable(error));
+            }
         };
-        if let Decision::Queued(queue) = decision {
-            run.queue = Some(queue);
-        }
-        self.announce(&run);
-        let request = start.source.request;
-        self.drive(
-            Drive { place, run: run.clone(), model, request, attempt, stored: Offset(0) },
-            Output::new(id),
-        );
+        run.queue = queue;
+        let (request, before) = (start.source.request, Before::default());
+        let drive = Drive { place, run: run.clone(), model, request, attempt, stored: Offset(0), before };
+        self.drive(drive, Output::new(id));
         Ok(run)
     }
 
-    /// Drives a run whose row is there, in the epoch of its summary.
+    /// Drives a run whose row is there, in the epoch of its summary. It can be read before anybody is told of it.
     pub(super) fn drive(self: &Arc<Self>, drive: Drive, output: Output) {
-        let Drive { place, run, model, request, attempt, stored } = drive;
-        let tape = Tape::new(run.prompt, run.id, output);
+        let Drive { place, run, model, request, attempt, stored, before } = drive;
+        let tape = Tape::new(&run, output);
         self.tapes.insert(run.id, Arc::downgrade(&tape));
         let going = Going::new(run.epoch, tape, stored);
         self.checkpoint.add(&going);
-        let job = Job { runs: self.clone(), going, place, run, model, request, attempt };
+        self.announce(&run);
+        let job = Job { runs: self.clone(), going, place, run, model, request, attempt, before };
         self.tasks.spawn(runner::drive(job));
-    }
-
-    /// A place at the gate for a run that is not asked for but taken over.
-    pub(super) fn place_for(self: &Arc<Self>, run: RunId, model: &Model, member: MemberId) -> Place {
-        let lane = model.lane();
-        let decision = self.gate.lock().ask(run, &lane.name, lane.slots as usize, member);
-        // What was running when its driver died goes on even if the queue is full.
-        self.place(run, !matches!(decision, Decision::Queued(_)))
     }
 
     /// Stops a run: at once if it is here, and by its row wherever it is.
@@ -275,12 +189,12 @@ impl Runs {
         command: CommandId,
         by: Person,
     ) -> Result<RunSummary, Refusal> {
-        let parent = self.run_of(prompt, run).await?;
-        let mut source = self.source(run).await?;
-        source.request.prefill = None;
-        let origin = RunOrigin::Regenerate;
-        self.start(Start { prompt, command, by, origin, parent: Some(run), model_id: parent.model, source })
-            .await
+        let asked = Asked { prompt, command, by: by.id, origin: RunOrigin::Regenerate, parent: Some(run) };
+        let started = match self.again(prompt, run).await {
+            Ok((model_id, source)) => Box::pin(self.start(Start::child(asked, by, model_id, source))).await,
+            Err(refusal) => Err(refusal),
+        };
+        self.or_repeated(asked, started).await
     }
 
     /// A child run that goes on where this one's text ends, where the model is known to accept that.
@@ -291,6 +205,22 @@ impl Runs {
         command: CommandId,
         by: Person,
     ) -> Result<RunSummary, Refusal> {
+        let asked = Asked { prompt, command, by: by.id, origin: RunOrigin::Continue, parent: Some(run) };
+        let started = match self.further(prompt, run).await {
+            Ok((model_id, source)) => Box::pin(self.start(Start::child(asked, by, model_id, source))).await,
+            Err(refusal) => Err(refusal),
+        };
+        self.or_repeated(asked, started).await
+    }
+
+    async fn again(&self, prompt: PromptId, run: RunId) -> Result<(String, Source), Refusal> {
+        let parent = self.run_of(prompt, run).await?;
+        let mut source = self.source(run).await?;
+        source.request.prefill = None;
+        Ok((parent.model, source))
+    }
+
+    async fn further(&self, prompt: PromptId, run: RunId) -> Result<(String, Source), Refusal> {
         let parent = self.run_of(prompt, run).await?;
         if !parent.state.is_terminal() {
             return Err(Refusal::RunStillGoing);
@@ -313,9 +243,7 @@ impl Runs {
             return Err(Refusal::RunHasNoText);
         }
         source.request.prefill = Some(kept.to_owned());
-        let origin = RunOrigin::Continue;
-        self.start(Start { prompt, command, by, origin, parent: Some(run), model_id: parent.model, source })
-            .await
+        Ok((parent.model, source))
     }
 
     /// A run of this prompt; another prompt's is as if it did not exist.
@@ -324,25 +252,30 @@ impl Runs {
         found.filter(|found| found.prompt == prompt).ok_or(Refusal::RunNotFound)
     }
 
-    /// The output of a run, live or read back from the store.
+    /// The output of a run: that of its driver, or read back from the store where it is over. Refused for the moment
+    /// while a run that is not over has no driver: what is stored of it never ends.
     pub async fn tape(&self, prompt: PromptId, run: RunId) -> Result<Arc<Tape>, Refusal> {
         if let Some(tape) = self.known_tape(run) {
             return if tape.prompt == prompt { Ok(tape) } else { Err(Refusal::RunNotFound) };
         }
         let _permit = self.reads.acquire().await.map_err(|_| Refusal::Draining)?;
+        let mut summary = self.run_of(prompt, run).await?;
         if let Some(tape) = self.known_tape(run) {
-            return if tape.prompt == prompt { Ok(tape) } else { Err(Refusal::RunNotFound) };
+            return Ok(tape);
         }
-        let summary = self.run_of(prompt, run).await?;
+        if !summary.state.is_terminal() {
+            // It may have ended between the two looks.
+            summary = self.run_of(prompt, run).await?;
+        }
+        if !summary.state.is_terminal() {
+            return Err(Refusal::StoreUnavailable);
+        }
         let stored = self.store.run_output(run).await.map_err(unavailable)?.ok_or(Refusal::RunNotFound)?;
         let claims = self.store.run_claims(run).await.map_err(unavailable)?;
         let starts = claims.into_iter().map(|claim| (claim.epoch, claim.start)).collect();
         let records = stored.records.into_iter().map(|record| (record.block, record.kind, record.bytes));
-        let output = Output::stored(run, stored.epoch, starts, records, summary.state.is_terminal());
-        let tape = Tape::new(prompt, run, output);
-        if summary.state.is_terminal() {
-            self.tapes.insert(run, Arc::downgrade(&tape));
-        }
+        let tape = Tape::new(&summary, Output::stored(run, stored.epoch, starts, records, true));
+        self.tapes.insert(run, Arc::downgrade(&tape));
         Ok(tape)
     }
 
@@ -355,43 +288,11 @@ impl Runs {
     }
 
     fn known_tape(&self, run: RunId) -> Option<Arc<Tape>> {
-        self.tapes.get(&run).and_then(|tape| tape.upgrade())
+        self.tapes.get(&run).and_then(|tape| tape.upgrade()).filter(|tape| !tape.is_abandoned())
     }
 
     pub(super) fn forget_tape(&self, run: RunId) {
         self.tapes.remove_if(&run, |_, tape| tape.strong_count() == 0);
-    }
-
-    pub(super) fn queue_place(&self, run: RunId) -> Option<promptroom_protocol::QueuePlace> {
-        self.gate.lock().place(run)
-    }
-
-    fn place(self: &Arc<Self>, run: RunId, admitted: bool) -> Place {
-        let bell = Arc::new(Notify::new());
-        if admitted {
-            bell.notify_one();
-        }
-        self.waiting.lock().insert(run, bell.clone());
-        // It may have been admitted between the question and this.
-        if !admitted && self.gate.lock().place(run).is_none() {
-            bell.notify_one();
-        }
-        Place { runs: self.clone(), run, bell }
-    }
-
-    fn leave_gate(&self, run: RunId) {
-        self.waiting.lock().remove(&run);
-        let admitted = {
-            let mut gate = self.gate.lock();
-            gate.leave(run);
-            gate.release(run)
-        };
-        let waiting = self.waiting.lock();
-        for next in admitted {
-            if let Some(bell) = waiting.get(&next) {
-                bell.notify_one();
-            }
-        }
     }
 }
 
@@ -405,26 +306,7 @@ pub(super) struct Drive {
     pub attempt: Option<NewAttempt>,
     /// How much of the output is in the store.
     pub stored: Offset,
-}
-
-/// A run's place at the gate, in the queue or past it; dropping it gives it back.
-pub struct Place {
-    runs: Arc<Runs>,
-    run: RunId,
-    bell: Arc<Notify>,
-}
-
-impl Place {
-    /// Resolves when the run may start.
-    pub async fn admitted(&self) {
-        self.bell.notified().await;
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.runs.leave_gate(self.run);
-    }
+    pub before: Before,
 }
 
 impl Start {
@@ -438,6 +320,16 @@ impl Start {
         };
         Start { prompt, command, by, origin: RunOrigin::Run, parent: None, model_id: cut.model_id, source }
     }
+
+    fn child(asked: Asked, by: Person, model_id: String, source: Source) -> Start {
+        let Asked { prompt, command, origin, parent, .. } = asked;
+        Start { prompt, command, by, origin, parent, model_id, source }
+    }
+
+    fn asked(&self) -> Asked {
+        let Start { prompt, command, ref by, origin, parent, .. } = *self;
+        Asked { prompt, command, by: by.id, origin, parent }
+    }
 }
 
 /// The record of a request that is about to leave.
@@ -447,23 +339,23 @@ pub(super) fn new_attempt(
     node: NodeId,
     model: &Model,
     request: &ModelRequest,
-) -> NewAttempt {
+) -> serde_json::Result<NewAttempt> {
     let texts = request.messages.iter().map(|message| message.text.as_str());
     let texts = texts.chain(request.system.as_deref()).chain(request.prefill.as_deref());
-    NewAttempt {
+    Ok(NewAttempt {
         id: AttemptId(Uuid::now_v7()),
         run,
         epoch,
         node,
-        price_json: serde_json::to_string(&model.info.price).unwrap_or_default(),
+        price_json: serde_json::to_string(&model.info.price)?,
         input_tokens: texts.map(estimate_tokens).sum(),
         now_ms: now_ms(),
-    }
+    })
 }
 
-fn new_run(id: RunId, node: NodeId, start: &Start, model: &Model) -> NewRun {
+pub(super) fn new_run(id: RunId, node: NodeId, start: &Start, model: &Model) -> serde_json::Result<NewRun> {
     let request = &start.source.request;
-    NewRun {
+    Ok(NewRun {
         id,
         prompt: start.prompt,
         command: start.command,
@@ -473,12 +365,18 @@ fn new_run(id: RunId, node: NodeId, start: &Start, model: &Model) -> NewRun {
         parent: start.parent,
         variant: start.source.variant.clone(),
         model: start.model_id.clone(),
-        parameters: serde_json::to_value(&request.parameters).unwrap_or_default(),
+        parameters: serde_json::to_value(&request.parameters)?,
         request_json: model.wire_request(request).to_string(),
-        source_json: serde_json::to_string(&start.source).unwrap_or_default(),
+        source_json: serde_json::to_string(&start.source)?,
         hash: request_hash(request, &start.model_id),
         now_ms: now_ms(),
-    }
+    })
+}
+
+/// What is to be written down has no JSON; nothing is run that could not be read again.
+fn unwritable(error: serde_json::Error) -> Refusal {
+    tracing::error!(%error, "a run cannot be written down");
+    Refusal::Internal
 }
 
 /// A failure of the store, told to people; operators find it in the log.

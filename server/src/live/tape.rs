@@ -4,13 +4,14 @@
 //! and one that never reads costs nothing more.
 
 use crate::domain::output::{Output, Read, ReadRecords, Record};
+use bytes::Bytes;
 use parking_lot::Mutex;
-use promptroom_protocol::{BlockKind, Epoch, Offset, PromptId, RunCursor, RunId};
+use promptroom_protocol::{BlockKind, Epoch, Offset, PromptId, RunCursor, RunId, RunSummary};
 use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 use tokio::sync::Notify;
@@ -19,8 +20,22 @@ pub struct Tape {
     pub run: RunId,
     pub prompt: PromptId,
     output: Mutex<Output>,
+    /// As its viewers were last told.
+    summary: Mutex<RunSummary>,
+    /// Nobody writes here any more, and the run is not over: its readers must look for it anew.
+    abandoned: AtomicBool,
     readers: Mutex<HashMap<u64, Arc<Notify>>>,
     next_reader: AtomicU64,
+}
+
+/// What comes next for a reader of frames.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Next {
+    Frame(Bytes),
+    /// The run is over, and this is all.
+    Last(Bytes),
+    Wait,
+    Abandoned,
 }
 
 /// A reader's place at a tape; dropping it is leaving.
@@ -31,11 +46,13 @@ pub struct Reader {
 }
 
 impl Tape {
-    pub fn new(prompt: PromptId, run: RunId, output: Output) -> Arc<Tape> {
+    pub fn new(run: &RunSummary, output: Output) -> Arc<Tape> {
         Arc::new(Tape {
-            run,
-            prompt,
+            run: run.id,
+            prompt: run.prompt,
             output: Mutex::new(output),
+            summary: Mutex::new(run.clone()),
+            abandoned: AtomicBool::new(false),
             readers: Mutex::default(),
             next_reader: AtomicU64::new(0),
         })
@@ -57,10 +74,6 @@ impl Tape {
         self.output.lock().append(block, kind, text);
     }
 
-    pub fn has_pending(&self) -> bool {
-        self.output.lock().has_pending()
-    }
-
     /// Shows the readers what has arrived.
     pub fn flush(&self) {
         if self.output.lock().flush() {
@@ -73,8 +86,32 @@ impl Tape {
         self.ring();
     }
 
+    /// The run goes on elsewhere, later, or not at all; what is here is no longer true.
+    pub fn abandon(&self) {
+        if !self.is_ended() {
+            self.abandoned.store(true, Ordering::Release);
+            self.ring();
+        }
+    }
+
+    pub fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Acquire)
+    }
+
     pub fn is_ended(&self) -> bool {
         self.output.lock().is_ended()
+    }
+
+    pub fn summary(&self) -> RunSummary {
+        self.summary.lock().clone()
+    }
+
+    /// Notes how the run stands; whoever reads is rung when its state is another one.
+    pub fn note(&self, run: &RunSummary) {
+        let before = std::mem::replace(&mut *self.summary.lock(), run.clone());
+        if before.state != run.state {
+            self.ring();
+        }
     }
 
     pub fn epoch(&self) -> Epoch {
@@ -109,16 +146,27 @@ impl Reader {
         self.tape.run
     }
 
-    /// The next frame for this reader, and whether it was the last one.
-    pub fn next_frame(&mut self) -> Option<(bytes::Bytes, bool)> {
+    pub fn is_abandoned(&self) -> bool {
+        self.tape.is_abandoned()
+    }
+
+    /// How the run stands.
+    pub fn summary(&self) -> RunSummary {
+        self.tape.summary()
+    }
+
+    pub fn next_frame(&mut self) -> Next {
+        if self.is_abandoned() {
+            return Next::Abandoned;
+        }
         let read = self.tape.output.lock().read(self.cursor);
         match read {
             Read::Frame { frame, next } => {
                 self.cursor = next;
-                Some((frame, false))
+                Next::Frame(frame)
             }
-            Read::End { frame } => Some((frame, true)),
-            Read::Wait => None,
+            Read::End { frame } => Next::Last(frame),
+            Read::Wait => Next::Wait,
         }
     }
 

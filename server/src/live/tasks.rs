@@ -1,6 +1,9 @@
 //! Every task of the node: who spawned it, when it should stop, and what shutdown waits for.
 
-use std::future::Future;
+use std::{
+    future::Future,
+    sync::{Arc, OnceLock},
+};
 use tokio::task::JoinHandle;
 use tokio_util::{
     sync::CancellationToken,
@@ -13,6 +16,8 @@ pub struct Tasks {
     tracker: TaskTracker,
     draining: CancellationToken,
     stopping: CancellationToken,
+    failed: CancellationToken,
+    failed_part: Arc<OnceLock<&'static str>>,
 }
 
 impl Tasks {
@@ -24,6 +29,18 @@ impl Tasks {
         F::Output: Send + 'static,
     {
         tokio::spawn(self.tracker.track_future(future))
+    }
+
+    /// Runs what the node cannot be without: when it ends before `stop`, by a panic or not, the node has failed.
+    pub fn spawn_vital<F>(&self, name: &'static str, future: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let watched = Vital { name, tasks: self.clone() };
+        self.spawn(async move {
+            let _watched = watched;
+            future.await;
+        });
     }
 
     /// For a future that somebody else spawns (an upgraded socket): shutdown waits for it all the same.
@@ -60,8 +77,59 @@ impl Tasks {
         self.stopping.cancelled().await;
     }
 
+    /// The vital part that has ended though it should not; resolves when there is one.
+    pub async fn failed(&self) -> &'static str {
+        self.failed.cancelled().await;
+        self.failed_part().unwrap_or_default()
+    }
+
+    pub fn failed_part(&self) -> Option<&'static str> {
+        self.failed_part.get().copied()
+    }
+
     /// Resolves when all tasks have ended; call after `stop`.
     pub async fn ended(&self) {
         self.tracker.wait().await;
+    }
+}
+
+/// Lives as long as a vital part runs.
+struct Vital {
+    name: &'static str,
+    tasks: Tasks,
+}
+
+impl Drop for Vital {
+    fn drop(&mut self) {
+        let tasks = &self.tasks;
+        if !tasks.stopping.is_cancelled() && tasks.failed_part.set(self.name).is_ok() {
+            tracing::error!(part = self.name, "a part that the server cannot be without has ended");
+            // Not ready any more, from this moment on.
+            tasks.drain();
+            tasks.failed.cancel();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_death_of_a_vital_part_fails_the_node() {
+        let tasks = Tasks::default();
+        tasks.spawn_vital("keeper", async { panic!("on purpose") });
+        assert_eq!(tasks.failed().await, "keeper");
+        assert!(tasks.is_draining(), "nobody is sent here any more");
+    }
+
+    #[tokio::test]
+    async fn a_vital_part_that_ends_after_the_stop_is_as_it_should_be() {
+        let tasks = Tasks::default();
+        let until_stop = tasks.clone();
+        tasks.spawn_vital("keeper", async move { until_stop.stopped().await });
+        tasks.stop();
+        tasks.ended().await;
+        assert_eq!(tasks.failed_part(), None);
     }
 }

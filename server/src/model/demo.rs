@@ -68,7 +68,7 @@ impl Demo {
             output_tokens_max: Some(1_000_000),
             price: Some(Price::FREE),
             parameters: PARAMETERS_ALL,
-            prefill: self != Demo::Tools,
+            prefill: !matches!(self, Demo::Tools | Demo::Long),
             reasoning: false,
             notice: Some("Demo, not an AI: it answers from your prompt itself."),
         }

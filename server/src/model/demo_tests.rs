@@ -60,10 +60,16 @@ async fn the_same_request_gives_the_same_bytes_and_another_seed_others() {
 }
 
 #[tokio::test]
-async fn long_is_a_megabyte_with_emoji() {
+async fn long_is_a_megabyte_with_emoji_after_reasoning_and_before_a_tool_call() {
     let told = answer("long", &asking("Write a lot")).await;
-    let text = all_text(&told);
-    assert!(text.len() >= 1 << 20 && text.len() < 2 << 20 && text.contains("👩‍💻"));
+    let kinds: Vec<BlockKind> = told.blocks.iter().map(|(kind, _)| *kind).collect();
+    assert_eq!(kinds, [BlockKind::Reasoning, BlockKind::Text, BlockKind::ToolCall, BlockKind::Text]);
+    let text = &told.blocks[1].1;
+    assert!(text.len() >= 1 << 20 && text.len() < 2 << 20 && text.contains("👩‍💻") && text.contains(LABEL));
+    let (header, arguments) = told.blocks[2].1.split_once('\n').unwrap();
+    for json in [header, arguments] {
+        assert!(serde_json::from_str::<serde_json::Value>(json).unwrap().is_object(), "{json}");
+    }
 }
 
 #[tokio::test]
@@ -131,7 +137,7 @@ async fn a_stop_sequence_ends_an_answer_before_it_wherever_it_lies() {
 
 #[tokio::test]
 async fn a_prefill_is_continued_at_its_exact_byte() {
-    for name in ["markdown", "slow", "long"] {
+    for name in ["markdown", "slow"] {
         let request = asking("Something about mountains 👩‍💻");
         let whole = answer(name, &request).await;
         let whole = all_text(&whole);

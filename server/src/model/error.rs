@@ -55,20 +55,10 @@ impl ModelErrorKind {
         }
     }
 
-    /// Whether the same request may well succeed later, if nothing of the answer was received.
+    /// Whether the same request may be sent again after a while: it did not reach the model, or the model did not take
+    /// it. What broke off later may have been read, and paid for, already.
     pub fn is_transient(self) -> bool {
-        match self {
-            ModelErrorKind::Overloaded
-            | ModelErrorKind::RateLimited
-            | ModelErrorKind::Unreachable
-            | ModelErrorKind::CutShort
-            | ModelErrorKind::Stalled => true,
-            ModelErrorKind::BadRequest
-            | ModelErrorKind::Unauthorized
-            | ModelErrorKind::NotFound
-            | ModelErrorKind::Malformed
-            | ModelErrorKind::Provider => false,
-        }
+        matches!(self, ModelErrorKind::Overloaded | ModelErrorKind::RateLimited | ModelErrorKind::Unreachable)
     }
 }
 

@@ -171,11 +171,19 @@ impl Endpoint {
             let message = format!("{} did not answer within {} seconds.", self.provider, limit.as_secs());
             return Err(ModelError::new(ModelErrorKind::Stalled, message));
         };
-        let response = answer.map_err(|error| {
-            let message = format!("{} could not be reached: {}.", self.provider, innermost(&error));
-            ModelError::new(ModelErrorKind::Unreachable, self.redacted(&message))
-        })?;
+        let response = answer.map_err(|error| self.not_answered(&error))?;
         if response.status().is_success() { Ok(response) } else { Err(self.refusal(response).await) }
+    }
+
+    /// Only what failed before the request left is safe to send again; the rest may have been read.
+    fn not_answered(&self, error: &reqwest::Error) -> ModelError {
+        let (kind, what) = if error.is_connect() {
+            (ModelErrorKind::Unreachable, "could not be reached")
+        } else {
+            (ModelErrorKind::CutShort, "broke off before it answered")
+        };
+        let message = format!("{} {what}: {}.", self.provider, innermost(error));
+        ModelError::new(kind, self.redacted(&message))
     }
 
     async fn refusal(&self, response: Response) -> ModelError {

@@ -215,6 +215,14 @@ async fn nobody_at_the_other_end_is_unreachable() {
 }
 
 #[tokio::test]
+async fn a_connection_that_breaks_after_the_request_left_is_not_asked_again() {
+    let error = refusal(OPENAI, Answer { pieces: Vec::new(), hold: false }).await;
+    assert_eq!(error.kind, ModelErrorKind::CutShort);
+    assert!(!error.kind.is_transient(), "the model may have read it");
+    assert!(error.message.starts_with("OpenAI broke off before it answered"), "{}", error.message);
+}
+
+#[tokio::test]
 async fn an_anthropic_request_has_what_the_api_wants() {
     let mut request = asking("Hello");
     request.parameters.temperature = Some(0.5);

@@ -1,4 +1,4 @@
-//! Who drives a run: taking one over, giving all up, and ending it once.
+//! Who drives a run: taking one over, and ending it once.
 
 use super::column::{Columns, int, len, maybe_int, word};
 use super::sqlite::{Connection, Row, Statement};
@@ -23,7 +23,6 @@ statements! {
         WHERE run_id = $1 AND start < $2 ORDER BY start DESC LIMIT 1";
     CUT_CHUNK = "UPDATE run_chunks SET bytes = $3 WHERE run_id = $1 AND start = $2";
     DROP_CHUNKS_FROM = "DELETE FROM run_chunks WHERE run_id = $1 AND start >= $2";
-    RELEASE = "UPDATE runs SET node_id = NULL WHERE node_id = $1 AND ended_at_ms IS NULL";
     END = "UPDATE runs SET state = $4, stored = $5, first_token_at_ms = COALESCE(first_token_at_ms, $6),
         stop_reason = $7, stop_sequence = $8, stopped_by = $9, problem_json = $10, ended_at_ms = $11, node_id = NULL
         WHERE id = $1 AND epoch = $2 AND stored = $3 AND ended_at_ms IS NULL";
@@ -116,14 +115,6 @@ impl Store {
         runs::move_revision(&mut transaction, run.prompt).await?;
         transaction.commit().await?;
         Ok(ClaimOutcome::Claimed { epoch, stored: start, cancel: run.cancel })
-    }
-
-    /// Gives up all runs that `node` drives, so that others may claim them at once; how many.
-    pub async fn release_runs(&self, node: NodeId) -> Result<u64> {
-        let mut transaction = self.db.write().await?;
-        let released = sqlx::query(RELEASE).bind(node.0).execute(&mut *transaction).await?.rows_affected();
-        transaction.commit().await?;
-        Ok(released)
     }
 
     /// Stores the rest, folds the output and settles, in one transaction.

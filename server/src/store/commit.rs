@@ -23,15 +23,16 @@ pub struct RoomRows {
     pub prompt: PromptId,
     pub lineage: LineageId,
     pub rights_epoch: u64,
-    /// At least one.
+    /// At least one, unless there is a title.
     pub rows: Vec<Bytes>,
-    /// The document's title, if it changed.
+    /// The document's title, if it is not the one that is stored.
     pub title: Option<String>,
     pub now_ms: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommitOutcome {
+    /// Without rows, `first` is the one that comes next.
     Committed {
         first: Seq,
         last: Seq,
@@ -51,7 +52,7 @@ impl Store {
     /// or (in doubt) everything: merges are idempotent, so repeat it.
     ///
     /// # Panics
-    /// If a prompt is named twice or a room has no rows.
+    /// If a prompt is named twice or a room has nothing to write.
     pub async fn commit(&self, batch: &[RoomRows]) -> Result<Vec<CommitOutcome>> {
         check(batch);
         let workspace = self.workspace_id().await?;
@@ -71,8 +72,12 @@ impl Store {
             rows.extend((first.0..).zip(&room.rows).map(|(seq, bytes)| (room.prompt, Seq(seq), bytes)));
             outcomes.push(CommitOutcome::Committed { first, last, revision });
         }
-        for rows in rows.chunks(ROWS_PER_STATEMENT) {
-            insert_rows(&mut transaction, workspace, rows).await?;
+        let mut rows = &rows[..];
+        while !rows.is_empty() {
+            // Powers of two, so that a few cached statements serve every batch.
+            let (now, later) = rows.split_at(ROWS_PER_STATEMENT.min(1 << rows.len().ilog2()));
+            insert_rows(&mut transaction, workspace, now).await?;
+            rows = later;
         }
         transaction.commit().await?;
         Ok(outcomes)
@@ -82,7 +87,8 @@ impl Store {
 fn check(batch: &[RoomRows]) {
     let prompts: HashSet<PromptId> = batch.iter().map(|room| room.prompt).collect();
     assert_eq!(prompts.len(), batch.len(), "a prompt is named twice in one batch");
-    assert!(batch.iter().all(|room| !room.rows.is_empty()), "a room has nothing to write");
+    let has_work = |room: &RoomRows| !room.rows.is_empty() || room.title.is_some();
+    assert!(batch.iter().all(has_work), "a room has nothing to write");
 }
 
 struct Moved {
@@ -99,7 +105,10 @@ async fn move_heads(
     let mut query = Statement::new(
         "WITH batch (prompt_id, lineage, rights_epoch, row_count, byte_count, title, now_ms) AS (",
     );
-    query.push_values(rooms, |mut values, room| {
+    // Repeating the last room changes nothing, and keeps the number of different statements small enough to cache.
+    let padding = rooms.len().next_power_of_two() - rooms.len();
+    let padded = rooms.iter().chain(rooms.last().into_iter().cycle().take(padding));
+    query.push_values(padded, |mut values, room| {
         let bytes: u64 = room.rows.iter().map(|row| len(row)).sum();
         values
             .push_bind(room.prompt.0)
@@ -118,7 +127,7 @@ async fn move_heads(
         AND workspaces.id = prompts.workspace_id AND workspaces.rights_epoch = batch.rights_epoch
         RETURNING prompts.id, head, revision",
     );
-    for row in query.build().persistent(false).fetch_all(connection).await? {
+    for row in query.build().fetch_all(connection).await? {
         let room = Moved { last: Seq(row.number("head")?), revision: row.number("revision")? };
         moved.insert(PromptId(row.uuid("id")?), room);
     }
@@ -134,7 +143,7 @@ async fn insert_rows(
     query.push_values(rows, |mut values, (prompt, seq, bytes)| {
         values.push_bind(prompt.0).push_bind(int(seq.0)).push_bind(workspace.0).push_bind(bytes.as_ref());
     });
-    query.build().persistent(false).execute(connection).await?;
+    query.build().execute(connection).await?;
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! The workspace and who is in it, with which role.
 
 use super::column::{Columns, int, word};
-use super::sqlite::{Connection, Row};
+use super::sqlite::{Connection, Row, Statement};
 use super::{Result, SecretHash, Store, StoreError, WorkspaceId};
 use promptroom_protocol::{MemberId, Role};
 use serde::{Deserialize, Serialize};
@@ -80,6 +80,10 @@ statements! {
         AND other.removed_at_ms IS NULL";
 }
 
+const SELECT_SOME: &str = "SELECT id, kind, name, role, created_at_ms, last_seen_at_ms FROM principals
+    WHERE removed_at_ms IS NULL AND id IN (";
+const IDS_AT_ONCE: usize = 10_000;
+
 /// What a workspace is called until somebody renames it.
 const FIRST_NAME: &str = "Workspace";
 
@@ -110,6 +114,24 @@ impl Store {
         let mut connection = self.db.read().await?;
         let rows = sqlx::query(ALL).bind(workspace.0).fetch_all(&mut *connection).await?;
         rows.iter().map(read).collect()
+    }
+
+    /// Those of `ids` that were not removed.
+    pub async fn principals_of(&self, ids: &[MemberId]) -> Result<Vec<Principal>> {
+        let mut found = Vec::with_capacity(ids.len());
+        for ids in ids.chunks(IDS_AT_ONCE) {
+            let mut query = Statement::new(SELECT_SOME);
+            let mut values = query.separated(", ");
+            for id in ids {
+                values.push_bind(id.0);
+            }
+            values.push_unseparated(")");
+            let mut connection = self.db.read().await?;
+            for row in query.build().persistent(false).fetch_all(&mut *connection).await? {
+                found.push(read(&row)?);
+            }
+        }
+        Ok(found)
     }
 
     pub async fn rename_principal(&self, id: MemberId, name: &str) -> Result<Option<Principal>> {

@@ -8,8 +8,8 @@ use futures_util::TryStreamExt;
 use promptroom_protocol::{LineageId, PromptId, Seq};
 use sha2::{Digest, Sha256};
 
-/// Rooms asked for in one query; SQLite takes 32,766 values, a node holds fewer rooms than this.
-const HEADS_MAX: usize = 10_000;
+/// Rooms asked for in one query; SQLite takes 32,766 values.
+const HEADS_AT_ONCE: usize = 10_000;
 
 macro_rules! select_heads {
     ($rest:literal) => {
@@ -132,24 +132,22 @@ impl Store {
         }
     }
 
-    /// One query for all; rooms that do not exist are left out.
-    ///
-    /// # Panics
-    /// If asked for more than 10,000 rooms.
+    /// Rooms that do not exist are left out.
     pub async fn heads(&self, prompts: &[PromptId]) -> Result<Vec<RoomHead>> {
-        assert!(prompts.len() <= HEADS_MAX, "a node does not hold so many rooms");
-        if prompts.is_empty() {
-            return Ok(Vec::new());
+        let mut heads = Vec::with_capacity(prompts.len());
+        for prompts in prompts.chunks(HEADS_AT_ONCE) {
+            let mut query = Statement::new(select_heads!("WHERE prompts.id IN ("));
+            let mut ids = query.separated(", ");
+            for prompt in prompts {
+                ids.push_bind(prompt.0);
+            }
+            ids.push_unseparated(")");
+            let mut connection = self.db.read().await?;
+            for row in query.build().persistent(false).fetch_all(&mut *connection).await? {
+                heads.push(read_head(&row)?);
+            }
         }
-        let mut query = Statement::new(select_heads!("WHERE prompts.id IN ("));
-        let mut ids = query.separated(", ");
-        for prompt in prompts {
-            ids.push_bind(prompt.0);
-        }
-        ids.push_unseparated(")");
-        let mut connection = self.db.read().await?;
-        let rows = query.build().persistent(false).fetch_all(&mut *connection).await?;
-        rows.iter().map(read_head).collect()
+        Ok(heads)
     }
 }
 

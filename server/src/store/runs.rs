@@ -25,8 +25,8 @@ statements! {
     OUTPUT = "SELECT start, block, kind, bytes FROM run_outputs WHERE run_id = $1
         UNION ALL SELECT start, block, kind, bytes FROM run_chunks WHERE run_id = $1 ORDER BY start";
     CLAIMS = "SELECT epoch, start FROM run_claims WHERE run_id = $1 ORDER BY epoch";
-    UNFINISHED = select_runs!("WHERE ended_at_ms IS NULL AND (node_id IS NULL OR node_id <> $1)
-        ORDER BY runs.created_at_ms, runs.id LIMIT 1000");
+    UNFINISHED = "SELECT id FROM runs WHERE ended_at_ms IS NULL AND (node_id IS NULL OR node_id <> $1)
+        ORDER BY created_at_ms, id";
     CANCEL = "UPDATE runs SET cancel_requested_by = $2
         WHERE id = $1 AND cancel_requested_by IS NULL AND ended_at_ms IS NULL RETURNING prompt_id";
     MOVE_REVISION = "UPDATE prompts SET revision = revision + 1 WHERE id = $1";
@@ -88,14 +88,6 @@ pub struct StoredRecord {
 pub struct RunClaim {
     pub epoch: Epoch,
     pub start: Offset,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct UnfinishedRun {
-    pub run: RunSummary,
-    /// `None`: given up by its driver, may be claimed at once.
-    pub node: Option<NodeId>,
-    pub cancel: Option<MemberId>,
 }
 
 impl Store {
@@ -179,21 +171,11 @@ impl Store {
             .collect()
     }
 
-    /// Runs that have not ended and that `node` does not drive, oldest first, at most 1,000.
-    pub async fn unfinished_runs(&self, node: NodeId) -> Result<Vec<UnfinishedRun>> {
-        let mut transaction = self.db.read().await?;
-        let rows = sqlx::query(UNFINISHED).bind(node.0).fetch_all(&mut *transaction).await?;
-        let drivers = rows
-            .iter()
-            .map(|row| Ok((row.maybe_uuid("node_id")?, row.maybe_uuid("cancel_requested_by")?)))
-            .collect::<Result<Vec<_>>>()?;
-        let runs = summary::complete(&mut transaction, rows).await?;
-        let unfinished = runs.into_iter().zip(drivers).map(|(run, (node, cancel))| UnfinishedRun {
-            run,
-            node: node.map(NodeId),
-            cancel: cancel.map(MemberId),
-        });
-        Ok(unfinished.collect())
+    /// Runs that have not ended and that `node` does not drive, oldest first.
+    pub async fn unfinished_runs(&self, node: NodeId) -> Result<Vec<RunId>> {
+        let mut connection = self.db.read().await?;
+        let rows = sqlx::query(UNFINISHED).bind(node.0).fetch_all(&mut *connection).await?;
+        rows.iter().map(|row| Ok(RunId(row.uuid("id")?))).collect()
     }
 
     /// Asks whoever drives the run to stop; the first one to ask is remembered. Without effect on an ended run.

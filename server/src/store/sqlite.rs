@@ -6,6 +6,7 @@ use sqlx::sqlite::{
     SqliteSynchronous,
 };
 use sqlx::{Connection as _, Row as _, Sqlite, migrate::MigrateError};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OnceCell;
@@ -36,6 +37,11 @@ impl Store {
     pub async fn open(url: &str) -> Result<Store> {
         let db = Database::open(url).await?;
         Ok(Store { db, workspace: Arc::new(OnceCell::new()), seen: Arc::default() })
+    }
+
+    /// The database file that a URL names.
+    pub fn file(url: &str) -> Result<&Path> {
+        path(url).map(Path::new)
     }
 
     /// Brings the schema up to this build's; a schema one release ahead is accepted as it is.

@@ -121,7 +121,6 @@ async fn every_statement_is_accepted_by_the_database() {
             attempts::STATEMENTS,
             super::claims::STATEMENTS,
             commit::STATEMENTS,
-            nodes::STATEMENTS,
             super::people::STATEMENTS,
             super::prompts::STATEMENTS,
             super::rooms::STATEMENTS,
@@ -133,20 +132,6 @@ async fn every_statement_is_accepted_by_the_database() {
             let prepared = (&mut *connection).prepare(statement.into_sql_str()).await;
             assert!(prepared.is_ok(), "{statement}: {:?}", prepared.err());
         }
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_node_counts_its_own_beats() {
-    on_each_database(async |store| {
-        let (one, two) = (node(), node());
-        assert_eq!(store.beat(one, 1).await.unwrap(), 1);
-        assert_eq!(store.beat(one, 2).await.unwrap(), 2);
-        assert_eq!(store.beat(two, 2).await.unwrap(), 1);
-        assert_eq!(store.beats().await.unwrap().len(), 2);
-        store.remove_node(one).await.unwrap();
-        assert_eq!(store.beats().await.unwrap(), [NodeBeat { node: two, beats: 1 }]);
     })
     .await;
 }

@@ -3,9 +3,11 @@
 
 import { clearDocument, IndexeddbPersistence } from "y-indexeddb";
 import type * as Y from "yjs";
+import type { Rights } from "../protocol/shapes.ts";
 
 const DIRECTORY_KEY = "promptroom.rooms";
 const ROOMS_MAX = 200;
+export const NO_RIGHTS: Rights = { edit: false, run: false, manage: false };
 /** A browser that does not answer by then is done without. */
 const OPEN_WITHIN_MS = 1_500;
 
@@ -20,6 +22,8 @@ export interface CacheEntry {
   readonly lineage: string;
   /** Whose edits it may hold: never sent in somebody else's name. */
   readonly member: string;
+  /** What they were allowed when the server last said so: it holds until the server says otherwise. */
+  readonly rights: Rights;
 }
 
 export class DocumentCache {
@@ -30,8 +34,8 @@ export class DocumentCache {
     this.persistence = persistence;
   }
 
-  /** Fills `doc` with what is kept; null where the browser keeps nothing. */
-  static async open(entry: CacheEntry, doc: Y.Doc): Promise<DocumentCache | null> {
+  /** Fills `doc` with what is kept and says how far that goes; null where the browser keeps nothing. */
+  static async open(entry: CacheEntry, doc: Y.Doc): Promise<{ cache: DocumentCache; mark: CacheMark } | null> {
     if (globalThis.indexedDB === undefined) return null;
     const persistence = new IndexeddbPersistence(databaseName(entry), doc);
     const opened = await Promise.race([
@@ -43,16 +47,12 @@ export class DocumentCache {
       ),
       new Promise<boolean>((resolve) => setTimeout(() => resolve(false), OPEN_WITHIN_MS)),
     ]);
-    if (opened) return new DocumentCache(persistence).untilDeleted();
-    persistence.destroy().catch(() => {});
+    const cache = new DocumentCache(persistence).untilDeleted();
+    // A database that is deleted or broken while it is read is done without, too.
+    const mark = opened ? await cache.read().catch(() => null) : null;
+    if (mark !== null) return { cache, mark };
+    cache.close().catch(() => {});
     return null;
-  }
-
-  async read(): Promise<CacheMark> {
-    const mark: unknown = await this.persistence.get("mark");
-    if (typeof mark !== "object" || mark === null) return { have: null, unsaved: 0 };
-    const { have, unsaved } = mark as Record<string, unknown>;
-    return { have: typeof have === "number" ? have : null, unsaved: typeof unsaved === "number" ? unsaved : 0 };
   }
 
   /**
@@ -70,9 +70,19 @@ export class DocumentCache {
     await this.persistence.destroy();
   }
 
+  /** Resolves once it is gone, so that the same name can be opened anew; another tab may hold that up for a while. */
   async clear(): Promise<void> {
     this.closed = true;
-    await this.persistence.clearData();
+    await this.persistence.destroy();
+    const gone = clearDocument(this.persistence.name);
+    await Promise.race([gone, new Promise((resolve) => setTimeout(resolve, OPEN_WITHIN_MS))]);
+  }
+
+  private async read(): Promise<CacheMark> {
+    const mark: unknown = await this.persistence.get("mark");
+    if (typeof mark !== "object" || mark === null) return { have: null, unsaved: 0 };
+    const { have, unsaved } = mark as Record<string, unknown>;
+    return { have: typeof have === "number" ? have : null, unsaved: typeof unsaved === "number" ? unsaved : 0 };
   }
 
   /** Signing out in another tab deletes the database under this one, which then goes on without it. */
@@ -85,7 +95,9 @@ export class DocumentCache {
 
 /** A person's copy of a prompt, by the prompt's id or slug. */
 export function findCached(prompt: string, member: string): CacheEntry | null {
-  return readDirectory()[`${member}/${prompt}`] ?? null;
+  const entry = readDirectory()[`${member}/${prompt}`];
+  // One written by an earlier version of this page says nothing of rights.
+  return entry === undefined ? null : { ...entry, rights: entry.rights ?? NO_RIGHTS };
 }
 
 export function noteCached(prompts: readonly string[], entry: CacheEntry): void {
@@ -116,7 +128,7 @@ export async function forgetAllCached(): Promise<void> {
   await Promise.allSettled([...databases].map((database) => clearDocument(database)));
 }
 
-function databaseName({ lineage, member }: CacheEntry): string {
+function databaseName({ lineage, member }: Pick<CacheEntry, "lineage" | "member">): string {
   return `promptroom:${lineage}:${member}`;
 }
 

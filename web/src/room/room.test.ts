@@ -144,6 +144,20 @@ describe("a dropped line", () => {
     expect(again.document.getSnapshot().title.read()).toBe("written offline");
   });
 
+  it("lets somebody who might edit go on after a reload without a connection", async () => {
+    const ana = await enter("Ana");
+    server.refusesConnections = true;
+    server.dropAll();
+    ana.close();
+    const again = openAs("Ana");
+    await until(() => again.document.getSnapshot().draft.getSnapshot() !== null);
+    expect(again.session.getSnapshot().rights.edit).toBe(true);
+    type(again, "title", 0, "still here");
+    server.refusesConnections = false;
+    again.tryNow();
+    await until(() => server.text("title") === "still here");
+  });
+
   it("never sends one person's unsynced edits in another's name", async () => {
     const ana = await enter("Ana");
     server.refusesConnections = true;

@@ -8,7 +8,7 @@ import { CLOSE } from "../protocol/close.ts";
 import type { ServerFrame } from "../protocol/frames.ts";
 import type { Hello, Problem } from "../protocol/shapes.ts";
 import type { Aside, Connection, PromptDocument, Saved, SessionView } from "./api.ts";
-import { type CacheEntry, DocumentCache, findCached, forgetCached, noteCached } from "./cache.ts";
+import { type CacheEntry, DocumentCache, findCached, forgetCached, NO_RIGHTS, noteCached } from "./cache.ts";
 import { readChosenInputs, writeChosenInputs } from "./chosen.ts";
 import { EMPTY_UPDATE, Life } from "./life.ts";
 import { LivePresence } from "./presence.ts";
@@ -21,7 +21,6 @@ const MARK_EVERY_MS = 200;
 /** Room in a message for what is around an update. */
 const FRAME_OVERHEAD_BYTES = 32;
 const REMOTE = { origin: "remote" };
-const NO_RIGHTS = { edit: false, run: false, manage: false };
 
 export interface SessionOptions {
   readonly prompt: string;
@@ -65,6 +64,8 @@ export class Session {
   private resets: number[] = [];
   private markTimer: ReturnType<typeof setTimeout> | null = null;
   private readonly cached: Promise<void>;
+  /** The copy of a life before this one has the same name and must be gone first. */
+  private cleared: Promise<void> = Promise.resolve();
   private isClosed = false;
 
   constructor(options: SessionOptions) {
@@ -148,17 +149,18 @@ export class Session {
     if (entry === null) return;
     this.life.lineage = entry.lineage;
     this.life.member = entry.member;
+    this.view.update((view) => ({ ...view, rights: entry.rights }));
     await this.attachCache(this.life, entry);
   }
 
   private async attachCache(life: Life, entry: CacheEntry): Promise<void> {
-    const cache = await DocumentCache.open(entry, life.doc);
-    if (cache === null) return;
-    const mark = await cache.read();
-    if (this.isClosed || this.life !== life) {
-      await cache.close();
+    await this.cleared;
+    const opened = await DocumentCache.open(entry, life.doc);
+    if (opened === null || this.isClosed || this.life !== life) {
+      await opened?.cache.close();
       return;
     }
+    const { cache, mark } = opened;
     life.cache = cache;
     life.have = mark.have;
     life.unsaved.carry(mark.unsaved);
@@ -218,12 +220,13 @@ export class Session {
     else if (!hello.rights.edit && life.unsaved.count > 0)
       this.reset(problemOf(CLOSE.forbidden, "You can no longer edit this prompt."));
     this.life.member = hello.me.id;
+    const entry = { lineage: hello.lineage, member: hello.me.id, rights: hello.rights };
     if (this.life.lineage === null) {
       this.life.lineage = hello.lineage;
-      await this.attachCache(this.life, { lineage: hello.lineage, member: hello.me.id });
+      await this.attachCache(this.life, entry);
       if (this.stage !== greeting || this.isClosed) return;
     }
-    noteCached([...new Set([this.options.prompt, hello.prompt])], { lineage: hello.lineage, member: hello.me.id });
+    noteCached([...new Set([this.options.prompt, hello.prompt])], entry);
     const { me, rights, prompt, slug, limits, request_id: requestId } = hello;
     this.view.set({ connection: { kind: "catching_up" }, me, rights, prompt, slug, requestId, limits });
     this.runs.hello(hello.prompt, hello.me.id, hello.runs);
@@ -357,7 +360,7 @@ export class Session {
       old.cache?.close().catch(() => {});
     } else {
       if (old.lineage !== null) forgetCached(old.lineage);
-      old.cache?.clear().catch(() => {});
+      this.cleared = old.cache?.clear().catch(() => {}) ?? this.cleared;
     }
     old.cache = null;
     old.destroy();

@@ -44,6 +44,8 @@ struct Long {
     topics: Vec<String>,
     part: u64,
     bytes: usize,
+    /// What follows the megabyte.
+    after: Vec<Passage>,
 }
 
 impl Passages {
@@ -53,21 +55,20 @@ impl Passages {
         let texts = match demo {
             Demo::Tools => return Passages { ready: tool_use(&seen, &mut dice).into(), long: None },
             Demo::Slow => slow(&seen, &mut dice),
-            Demo::Long => {
-                vec![LABEL.to_owned(), "# One megabyte\n\n".to_owned(), seen.restated(), seen.system_line()]
-            }
+            Demo::Long => return long(&seen, dice),
             Demo::Markdown | Demo::Failing | Demo::Overloaded => markdown(&seen, &mut dice),
         };
-        let topics = seen.topics.iter().map(|topic| (*topic).to_owned()).collect();
-        let long = (demo == Demo::Long).then_some(Long { dice, topics, part: 0, bytes: 0 });
-        Passages { ready: texts.iter().map(|text| Passage::text(text)).collect(), long }
+        Passages { ready: texts.iter().map(|text| Passage::text(text)).collect(), long: None }
     }
 
     pub(super) fn peek(&mut self) -> Option<&Passage> {
         if self.ready.is_empty()
-            && let Some(text) = self.long.as_mut().and_then(Long::next)
+            && let Some(long) = &mut self.long
         {
-            self.ready.push_back(Passage::text(&text));
+            match long.next() {
+                Some(text) => self.ready.push_back(Passage::text(&text)),
+                None => self.ready = self.long.take().map(|long| long.after.into()).unwrap_or_default(),
+            }
         }
         self.ready.front()
     }
@@ -77,8 +78,8 @@ impl Passages {
         self.ready.pop_front()
     }
 
-    pub(super) fn next_opens_block(&self) -> bool {
-        self.ready.front().is_some_and(|passage| passage.opens_block)
+    pub(super) fn next_opens_block(&mut self) -> bool {
+        self.peek().is_some_and(|passage| passage.opens_block)
     }
 }
 
@@ -211,6 +212,18 @@ fn slow(seen: &Seen<'_>, dice: &mut Dice) -> Vec<String> {
         texts.push(text);
     }
     texts
+}
+
+/// A megabyte of text between a block of reasoning and a tool call.
+fn long(seen: &Seen<'_>, mut dice: Dice) -> Passages {
+    let mut parts = tool_use(seen, &mut dice).into_iter();
+    let reasoning = parts.next();
+    // The text before the call is the megabyte.
+    let after = parts.skip(1).collect();
+    let head = format!("{LABEL}# One megabyte\n\n{}{}", seen.restated(), seen.system_line());
+    let ready = reasoning.into_iter().chain([Passage::block(BlockKind::Text, head)]).collect();
+    let topics = seen.topics.iter().map(|topic| (*topic).to_owned()).collect();
+    Passages { ready, long: Some(Long { dice, topics, part: 0, bytes: 0, after }) }
 }
 
 fn tool_use(seen: &Seen<'_>, dice: &mut Dice) -> Vec<Passage> {

@@ -85,7 +85,7 @@ impl Script {
         }
     }
 
-    fn is_enough(&self, text: &str, tokens: usize) -> bool {
+    fn is_enough(&mut self, text: &str, tokens: usize) -> bool {
         if self.current.kind == BlockKind::ToolCall || tokens == 1 {
             return !text.is_empty();
         }
@@ -93,7 +93,7 @@ impl Script {
     }
 
     /// Whether the next token belongs to another block than the last one.
-    fn changes_block(&self) -> bool {
+    fn changes_block(&mut self) -> bool {
         self.at == self.current.text.len() && self.passages.next_opens_block()
     }
 

@@ -170,3 +170,19 @@ async fn a_new_name_is_seen_by_everybody() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn those_who_are_asked_for_are_found_unless_they_were_removed() {
+    on_each_database(async |store| {
+        let ada = add_person(&store, "Ada", Role::Owner).await;
+        let ben = add_person(&store, "Ben", Role::Editor).await;
+        add_person(&store, "Eve", Role::Editor).await;
+        store.remove_principal(ben.id, 5).await.unwrap();
+        let ids = [ada.id, ben.id, MemberId(Uuid::new_v4())];
+        let found: Vec<MemberId> =
+            store.principals_of(&ids).await.unwrap().into_iter().map(|principal| principal.id).collect();
+        assert_eq!(found, [ada.id]);
+        assert_eq!(store.principals_of(&[]).await.unwrap(), []);
+    })
+    .await;
+}

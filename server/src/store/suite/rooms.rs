@@ -174,3 +174,18 @@ async fn a_missing_row_is_damage_and_never_an_empty_document() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_title_can_be_written_without_rows() {
+    on_each_database(async |store| {
+        let ada = add_person(&store, "Ada", Role::Owner).await;
+        let prompt = add_prompt(&store, &ada, "one").await;
+        let mut only_title = rows_for(&store, &prompt, &[]).await;
+        only_title.title = Some("As the document says".to_owned());
+        let committed = CommitOutcome::Committed { first: Seq(2), last: Seq(1), revision: prompt.revision };
+        assert_eq!(store.commit(&[only_title]).await.unwrap(), [committed]);
+        let image = store.load_room(prompt.id, Generation::Newest).await.unwrap().unwrap();
+        assert_eq!((image.head, image.title.as_str()), (Seq(1), "As the document says"));
+    })
+    .await;
+}

@@ -5,6 +5,7 @@ import { isTerminal, type RunSummary } from "../../protocol/shapes.ts";
 import type { Output, PromptDocument, Room } from "../../room/api.ts";
 import { copyText } from "../copy.ts";
 import { models } from "../models.ts";
+import { isQueued } from "../parts/Outcome.tsx";
 import { focusField } from "../prompt/editors.ts";
 import { useReadable } from "../readable.ts";
 import { usePromptDocument, useRights, useRoom } from "../room/RoomContext.ts";
@@ -29,7 +30,7 @@ export function OutputActions({ run, output, stopping, onSeeRaw }: OutputActions
   return (
     <div className="actions">
       {rights.run && live && <StopAction run={run} room={room} stopping={stopping} />}
-      {rights.run && run.state !== "queued" && (
+      {rights.run && !isQueued(run) && (
         <>
           <button
             type="button"
@@ -64,7 +65,7 @@ interface StopActionProps {
 }
 
 function StopAction({ run, room, stopping }: StopActionProps) {
-  const queued = run.state === "queued";
+  const queued = isQueued(run);
   const Icon = queued ? X : Square;
   return (
     <button type="button" className="btn stop" disabled={stopping} onClick={() => stopRun(room, run)}>

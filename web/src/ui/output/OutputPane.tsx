@@ -8,6 +8,7 @@ import { useReadable } from "../readable.ts";
 import { useRights, useRoom } from "../room/RoomContext.ts";
 import { hint } from "../shortcuts.ts";
 import { RefusedRun } from "./RefusedRun.tsx";
+import type { RunView } from "./RunHeader.tsx";
 import { RunPane } from "./RunPane.tsx";
 import { RunsStrip } from "./RunsStrip.tsx";
 
@@ -15,6 +16,8 @@ export function OutputPane({ onShowOutput }: { readonly onShowOutput: () => void
   const shown = useReadable(useRoom().runs.shown);
   const [dismissed, setDismissed] = useState<Problem | null>(null);
   const [allRuns, setAllRuns] = useState(false);
+  // Kept from run to run: whoever reads the raw text goes on reading it.
+  const [view, setView] = useState<RunView>("rendered");
   const live = shown.starting !== null || (shown.run !== null && !isTerminal(shown.run.state));
   const refused = shown.refused !== dismissed && !shown.starting ? shown.refused : null;
   return (
@@ -22,7 +25,7 @@ export function OutputPane({ onShowOutput }: { readonly onShowOutput: () => void
       {refused ? (
         <RefusedRun problem={refused} previous={shown.run} onBack={() => setDismissed(refused)} />
       ) : (
-        !allRuns && <ShownRun shown={shown} />
+        !allRuns && <ShownRun shown={shown} view={view} onView={setView} />
       )}
       <RunsStrip
         live={live}
@@ -38,9 +41,15 @@ export function OutputPane({ onShowOutput }: { readonly onShowOutput: () => void
   );
 }
 
-function ShownRun({ shown }: { readonly shown: Shown }) {
+interface ShownRunProps {
+  readonly shown: Shown;
+  readonly view: RunView;
+  readonly onView: (view: RunView) => void;
+}
+
+function ShownRun({ shown, view, onView }: ShownRunProps) {
   if (shown.starting) return <StartingRun sent={shown.starting.sent} />;
-  if (shown.run) return <RunPane run={shown.run} shown={shown} />;
+  if (shown.run) return <RunPane run={shown.run} shown={shown} view={view} onView={onView} />;
   return <NothingYet />;
 }
 

@@ -52,7 +52,10 @@ const RunRow = memo(function RunRow({ run, shown, open, onOpen, onChoose }: RunR
     <li>
       <div className={`r ${shown ? "on" : ""} ${open ? "open" : ""}`}>
         <button type="button" className="pick" aria-current={shown || undefined} onClick={() => onChoose(run)}>
-          <b>{run.number}</b>
+          <b>
+            <span className="vh">Run </span>
+            {run.number}
+          </b>
           <RunSubject run={run} />
         </button>
         <span className="n">{first === null ? "" : duration(first)}</span>

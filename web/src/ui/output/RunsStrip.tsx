@@ -4,7 +4,7 @@ import { ChevronRight, X } from "lucide-react";
 import type { RunSummary } from "../../protocol/shapes.ts";
 import { isTerminal } from "../../protocol/shapes.ts";
 import { modelLabel, models } from "../models.ts";
-import { OutcomeIcon, outcomeOf } from "../parts/Outcome.tsx";
+import { OutcomeIcon } from "../parts/Outcome.tsx";
 import { useReadable } from "../readable.ts";
 import { MemberAvatar } from "../room/MemberAvatar.tsx";
 import { useRoom } from "../room/RoomContext.ts";
@@ -75,11 +75,13 @@ function Tiles({ runs, onChoose }: TilesProps) {
           type="button"
           className="tile"
           aria-current={run.id === shown || undefined}
-          aria-label={`Run ${run.number} by ${run.by.name}, ${outcomeOf(run).word.toLowerCase()}`}
           onClick={() => onChoose(run)}
         >
           <span className="top">
-            <b>{run.number}</b>
+            <b>
+              <span className="vh">Run </span>
+              {run.number}
+            </b>
             <OutcomeIcon run={run} size={12} />
           </span>
           <span className="mid cut">{modelLabel(known, run.model)}</span>

@@ -130,7 +130,8 @@ export class StreamedText implements BlockReader {
   }
 
   private paint(text: string): void {
-    let rest = this.tail.length === 0 ? text.replace(/^[\r\n]+/, "") : text;
+    // Between markdown blocks line ends show nothing; of a raw text they are part.
+    let rest = this.options.format && this.tail.length === 0 ? text.replace(/^[\r\n]+/, "") : text;
     while (rest !== "") {
       const node = this.openNode();
       const room = cutAt(node.length, rest);

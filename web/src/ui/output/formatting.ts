@@ -15,12 +15,17 @@ let render: RenderMarkdown | null = null;
 let isLoading = false;
 let isScheduled = false;
 let fromEnd = false;
+/** How much of this frame went into it. */
+let spentMs = 0;
 const jobs: Job[] = [];
 
 /** At once if it is quick, otherwise within the next frames; not at all if the place is gone by then. */
 export function formatSoon(source: string, place: HTMLElement, done: (formatted: HTMLElement) => void): void {
-  if (render && jobs.length === 0 && !isMarked(place)) {
+  if (render && jobs.length === 0 && spentMs < FRAME_BUDGET_MS && !isMarked(place)) {
+    const start = performance.now();
     done(render(source));
+    spentMs += performance.now() - start;
+    schedule();
     return;
   }
   jobs.push({ source, place, done });
@@ -42,6 +47,7 @@ function schedule(): void {
 
 function work(): void {
   isScheduled = false;
+  spentMs = 0;
   const start = performance.now();
   const held: Job[] = [];
   while (render && jobs.length > 0 && performance.now() - start < FRAME_BUDGET_MS) {
@@ -51,7 +57,9 @@ function work(): void {
     else job.done(render(job.source));
   }
   jobs.push(...held);
-  if (jobs.length > 0) schedule();
+  if (jobs.length === 0) return;
+  spentMs = performance.now() - start;
+  schedule();
 }
 
 /** From both ends in turn: one reads either from the start or at the end. */

@@ -16,6 +16,7 @@ export function ActionMenu({ label, trigger, entries, onClose }: ActionMenuProps
   return (
     <Popover
       className="pop"
+      aria-label={label}
       data-layer="menu"
       triggerRef={trigger}
       isOpen

@@ -10,7 +10,7 @@ import {
   Scissors,
   TriangleAlert,
 } from "lucide-react";
-import type { RunState, RunSummary } from "../../protocol/shapes.ts";
+import type { RunSummary } from "../../protocol/shapes.ts";
 import { firstName } from "../units.ts";
 
 type Tone = "live" | "ok" | "warn" | "bad" | "quiet";
@@ -25,9 +25,11 @@ interface Outcome {
 export function outcomeOf(run: RunSummary): Outcome {
   switch (run.state) {
     case "queued":
-      return run.problem ? waitingForProvider() : { word: "Queued", tone: "quiet", Icon: Hourglass };
     case "admitted":
-      return run.problem ? waitingForProvider() : { word: "Starting", tone: "live", Icon: null };
+      if (run.problem) return waitingForProvider();
+      return isQueued(run)
+        ? { word: "Queued", tone: "quiet", Icon: Hourglass }
+        : { word: "Starting", tone: "live", Icon: null };
     case "streaming":
       return { word: "Streaming", tone: "live", Icon: null };
     case "recovering":
@@ -73,8 +75,9 @@ export function OutcomeIcon({ run, size }: { readonly run: RunSummary; readonly 
   return <Icon className={`i i${size} ${colour}`} role="img" aria-label={word} />;
 }
 
-export function isWaiting(state: RunState): boolean {
-  return state === "queued" || state === "admitted";
+/** Has a place in the queue: between being asked for and being given one, or a slot, a run is only starting. */
+export function isQueued(run: RunSummary): boolean {
+  return run.state === "queued" && (run.queue !== undefined || run.problem !== undefined);
 }
 
 function done(word: string): Outcome {

@@ -17,7 +17,7 @@ export function ModelPicker({ chosen }: { readonly chosen: string }) {
   const label = modelLabel(known, chosen);
   return (
     <PanelButton
-      label={`Model: ${label}`}
+      label={`Model: ${label} ${model ? priceOf(model) : ""}`.trim()}
       className="select model"
       panelClassName="models"
       placement="bottom start"
@@ -35,8 +35,7 @@ export function ModelPicker({ chosen }: { readonly chosen: string }) {
         </Suspense>
       )}
     >
-      <span className="cut">{label}</span>
-      {model && <span className="price num">{priceOf(model)}</span>}
+      <span className="cut">{label}</span> {model && <span className="price num">{priceOf(model)}</span>}
       <ChevronsUpDown className="i i14" aria-hidden="true" />
     </PanelButton>
   );

@@ -2,6 +2,7 @@
 
 import { ChevronDown, Play, Square } from "lucide-react";
 import { isTerminal } from "../../protocol/shapes.ts";
+import type { Shown } from "../../room/api.ts";
 import { models } from "../models.ts";
 import type { MenuEntry } from "../overlays/entries.ts";
 import { MenuButton } from "../overlays/MenuButton.tsx";
@@ -19,10 +20,9 @@ export interface RunControlsProps {
 }
 
 export function RunControls({ phone, onRun }: RunControlsProps) {
-  const room = useRoom();
-  const shown = useReadable(room.runs.shown);
+  const shown = useReadable(useRoom().runs.shown);
   const live = shown.starting !== null || (shown.run !== null && !isTerminal(shown.run.state));
-  const button = live ? <StopButton /> : <RunButton onRun={onRun} />;
+  const button = <RunOrStop live={live} shown={shown} onRun={onRun} />;
   if (phone) return button;
   return (
     <span className="split">
@@ -32,42 +32,53 @@ export function RunControls({ phone, onRun }: RunControlsProps) {
   );
 }
 
-function RunButton({ onRun }: { readonly onRun: () => void }) {
+interface RunOrStopProps {
+  readonly live: boolean;
+  readonly shown: Shown;
+  readonly onRun: () => void;
+}
+
+/** One button, so that whoever pressed Run by keyboard still has the focus on it when it is Stop. */
+function RunOrStop({ live, shown, onRun }: RunOrStopProps) {
   const room = useRoom();
   const draft = useReadable(usePromptDocument().draft);
-  const run = () => {
+  const run = stoppable(shown);
+  const press = () => {
+    if (live) {
+      if (run) stopRun(room, run);
+      return;
+    }
     startRun(room);
     onRun();
   };
   return (
     <button
       type="button"
-      className="btn primary"
-      aria-keyshortcuts="Meta+Enter Control+Enter"
-      disabled={draft === null}
-      onClick={run}
+      className={live ? "btn ink" : "btn primary"}
+      aria-keyshortcuts={live ? "Escape" : "Meta+Enter Control+Enter"}
+      aria-disabled={(live && run === null) || undefined}
+      disabled={!live && draft === null}
+      // A key that is held down would stop what it has just started.
+      onKeyDown={(event) => event.repeat && event.preventDefault()}
+      onClick={press}
     >
-      <Play className="i i12 fill" aria-hidden="true" /> Run <span className="kbd">{hint("mod", "↵")}</span>
+      {live ? (
+        <>
+          <Square className="i i12 fill" aria-hidden="true" /> {stopWord(shown, run !== null)}{" "}
+          {run && <span className="kbd">Esc</span>}
+        </>
+      ) : (
+        <>
+          <Play className="i i12 fill" aria-hidden="true" /> Run <span className="kbd">{hint("mod", "↵")}</span>
+        </>
+      )}
     </button>
   );
 }
 
-function StopButton() {
-  const room = useRoom();
-  const shown = useReadable(room.runs.shown);
-  const run = stoppable(shown);
-  const word = run ? "Stop" : shown.starting ? "Starting" : "Stopping";
-  return (
-    <button
-      type="button"
-      className="btn ink"
-      aria-keyshortcuts="Escape"
-      aria-disabled={run === null}
-      onClick={() => run && stopRun(room, run)}
-    >
-      <Square className="i i12 fill" aria-hidden="true" /> {word} {run && <span className="kbd">Esc</span>}
-    </button>
-  );
+function stopWord(shown: Shown, canStop: boolean): string {
+  if (canStop) return "Stop";
+  return shown.starting ? "Starting" : "Stopping";
 }
 
 function RunMenu({ live, onRun }: { readonly live: boolean; readonly onRun: () => void }) {

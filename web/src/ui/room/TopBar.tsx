@@ -75,11 +75,13 @@ export function TopBar({ phone, onRun }: { readonly phone: boolean; readonly onR
 
 function PeopleHere() {
   const room = useRoom();
-  const online = useReadable(room.session).connection.kind === "live";
+  const { connection, me } = useReadable(room.session);
+  const online = connection.kind === "live";
   const all = useReadable(room.presence.people);
   // Without a connection nobody knows whether they are still here.
   const people = online ? all : all.map((person) => (person.me ? person : { ...person, away: true }));
-  if (people.length === 0) return null;
+  // From the browser's copy alone, not even one's own name is known.
+  if (people.length === 0 || !me) return null;
   const names = people.map((person) => person.name).join(", ");
   return (
     <span style={{ margin: "0 8px", display: "inline-flex" }}>

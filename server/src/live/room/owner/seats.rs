@@ -1,0 +1,179 @@
+//! Who sits in the room: coming in, catching up, being seen, and leaving.
+
+use super::{Owner, Seat, SocketId};
+use crate::domain::{
+    document::Broken,
+    log::Position,
+    presence::{Heard, PresenceError},
+    refusal::Refusal,
+};
+use crate::live::{
+    clock::now_ms,
+    member::Member,
+    room::{Caught, Entered},
+};
+use bytes::Bytes;
+use promptroom_protocol::{Seq, ServerFrame, SyncStep};
+use std::sync::Arc;
+use tokio::time::Instant;
+
+impl Owner {
+    pub(super) fn enter(&mut self, member: Arc<Member>) -> Result<Entered, Refusal> {
+        let limit = self.room.limits.members;
+        if self.seats.len() >= limit {
+            return Err(Refusal::RoomFull { limit });
+        }
+        // The log before the runs: what happens in between is told twice rather than not at all.
+        let (entered_at, head) = {
+            let log = self.room.log.lock();
+            (log.head(), log.head_seq())
+        };
+        let rights_epoch = {
+            let rights = self.room.hold_rights();
+            self.room.members.lock().insert(member.socket, member.clone());
+            *rights
+        };
+        if self.room.is_ended() {
+            // Whoever ended it may have looked before this member was there.
+            member.close(self.room.end_reason());
+        }
+        let seat =
+            Seat { member: member.clone(), entered_at, client: None, synced: false, asked_again: false };
+        self.seats.insert(member.socket, seat);
+        let state_vector = self.document.state_vector().into();
+        Ok(Entered { head, rights_epoch, runs: self.room.runs(), state_vector })
+    }
+
+    pub(super) fn leave(&mut self, member: &Member) {
+        self.room.members.lock().remove(&member.socket);
+        self.room.unsaved.lock().remove(&member.socket);
+        let Some(seat) = self.seats.remove(&member.socket) else { return };
+        if let Some(client) = seat.client
+            && self.room.presence.lock().leave(member.socket, client, now_ms())
+        {
+            self.presence_waits = true;
+        }
+        if self.seats.is_empty() {
+            self.idle_since = Instant::now();
+        }
+    }
+
+    /// Takes back the seats of sockets that could not say goodbye.
+    pub(super) fn clear_seats(&mut self) {
+        let left: Vec<Arc<Member>> = self
+            .seats
+            .values()
+            .map(|seat| &seat.member)
+            .filter(|member| member.has_left())
+            .cloned()
+            .collect();
+        for member in left {
+            self.leave(&member);
+        }
+    }
+
+    /// A reader that asked for our own frames comes in, with what it has.
+    pub(super) fn join(
+        &mut self,
+        member: &Member,
+        have: Option<Seq>,
+        state_vector: &[u8],
+    ) -> Result<Caught, Refusal> {
+        if !member.rights().edit && self.document.lacks(state_vector).map_err(|error| self.refusal(error))? {
+            // It wrote when it still might: what it holds can neither be taken nor be built upon.
+            return Err(Refusal::Forbidden { what: "edit this prompt" });
+        }
+        let Some(seat) = self.seats.get(&member.socket) else { return Err(Refusal::RoomRestarted) };
+        let told = self.room.log.lock().own_frames_since(seat.entered_at);
+        let told = told.map_err(|_| Refusal::ReaderTooSlow)?;
+        let people = self.seats.values().filter(|seat| seat.client.is_some());
+        let people =
+            people.map(|seat| ServerFrame::Person(Box::new(seat.member.person(seat.client))).encode());
+        let people = people.collect();
+        Ok(Caught { told, people, ..self.catch_up(member, have, state_vector)? })
+    }
+
+    /// What a reader lacks: the rows after the last one it knows, or the difference to its state vector.
+    pub(super) fn catch_up(
+        &mut self,
+        member: &Member,
+        have: Option<Seq>,
+        state_vector: &[u8],
+    ) -> Result<Caught, Refusal> {
+        let (rows, position, head) = {
+            let log = self.room.log.lock();
+            (have.and_then(|seq| log.rows_after(seq)), log.head(), log.head_seq())
+        };
+        let are_rows = rows.is_some();
+        let frames = match rows {
+            Some(rows) => rows,
+            None if is_empty_vector(state_vector) => {
+                vec![self.whole(position).map_err(|broken| self.broken(broken))?]
+            }
+            None => {
+                let diff = self.document.diff(state_vector).map_err(|error| self.refused(error))?;
+                vec![ServerFrame::Sync(SyncStep::Step2(&diff)).encode()]
+            }
+        };
+        tracing::trace!(socket = member.socket.0, frames = frames.len(), "caught up");
+        let state_vector = self.document.state_vector().into();
+        Ok(Caught { frames, position, head, are_rows, state_vector, told: Vec::new(), people: Vec::new() })
+    }
+
+    /// The whole document as one frame, encoded once for all who come at this position.
+    fn whole(&mut self, position: Position) -> Result<Bytes, Broken> {
+        if let Some((at, frame)) = &self.whole
+            && *at == position
+        {
+            return Ok(frame.clone());
+        }
+        let frame = ServerFrame::Sync(SyncStep::Step2(&self.document.encode_all()?)).encode();
+        self.whole = Some((position, frame.clone()));
+        Ok(frame)
+    }
+
+    pub(super) fn awareness(&mut self, member: &Arc<Member>, update: &[u8]) {
+        let Some(seat) = self.seats.get(&member.socket) else { return };
+        let seats = &self.seats;
+        let same_person =
+            |holder: SocketId| seats.get(&holder).is_none_or(|other| other.member.id == member.id);
+        let limit_bytes = self.room.limits.awareness_bytes;
+        let heard = self.room.presence.lock().hear(
+            member.socket,
+            seat.client,
+            update,
+            limit_bytes,
+            now_ms(),
+            same_person,
+        );
+        match heard {
+            Ok(Heard { changed, named }) => {
+                self.presence_waits |= changed;
+                if let Some(client) = named {
+                    self.named(member, client);
+                }
+            }
+            Err(PresenceError::Malformed) => {
+                member.close(Refusal::FrameMalformed { detail: PresenceError::Malformed.to_string() });
+            }
+            Err(PresenceError::TooLarge { limit_bytes }) => {
+                member.close(Refusal::FrameTooLarge { limit_bytes })
+            }
+        }
+    }
+
+    fn named(&mut self, member: &Member, client: u64) {
+        for seat in self.seats.values_mut() {
+            if seat.member.socket == member.socket {
+                seat.client = Some(client);
+            } else if seat.client == Some(client) {
+                seat.client = None;
+            }
+        }
+        self.room.tell(ServerFrame::Person(Box::new(member.person(Some(client)))).encode());
+    }
+}
+
+fn is_empty_vector(state_vector: &[u8]) -> bool {
+    state_vector.is_empty() || state_vector == [0]
+}
