@@ -1,11 +1,5 @@
 -- Runs, the attempts that were paid for them, and the bytes that came back.
 
-CREATE TABLE nodes (
-    id BLOB NOT NULL PRIMARY KEY,
-    beats INTEGER NOT NULL,
-    beat_at_ms INTEGER NOT NULL
-) STRICT;
-
 CREATE TABLE runs (
     id BLOB NOT NULL PRIMARY KEY,
     workspace_id BLOB NOT NULL REFERENCES workspaces (id),

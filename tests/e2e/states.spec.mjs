@@ -52,6 +52,7 @@ toldTest('a run from first to last: idle, streaming, queued, stopped, failed', a
     const call = await upstream.next();
     call.write(ANSWER);
     await expect(read(ravi)).toContainText('without any work from');
+    await expect(output(ann).getByText(/of 1,024/)).toBeVisible();
     await placeCarets(ravi);
     await expect(ann.locator('.rc-fresh')).toBeVisible();
     await picture(ann, 'room');
@@ -177,5 +178,6 @@ async function placeCarets(page) {
   const last = page.getByRole('article', { name: 'User message' }).last().getByRole('textbox');
   await last.click();
   await page.keyboard.press('ControlOrMeta+End');
-  await page.keyboard.press('Shift+Home');
+  await page.keyboard.press('Home');
+  await page.keyboard.press('Shift+End');
 }
