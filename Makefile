@@ -93,7 +93,7 @@ test-peers: test-binaries $(STAMPS)/npm/tests/peers $(STAMPS)/python ## Stock Yj
 	$(call say,Peer tests)
 	node --test --test-reporter=spec $(PEER_TESTS)
 
-test-browser: test-binaries page $(STAMPS)/npm/tests/e2e $(STAMPS)/python ## Two people in Chromium
+test-browser: test-binaries page $(STAMPS)/npm/tests/peers $(STAMPS)/npm/tests/e2e $(STAMPS)/python ## Two people in Chromium
 	$(call say,Browser tests)
 	cd tests/e2e && npm test
 
