@@ -87,7 +87,7 @@ impl Gate {
             let member = lane.waiting[index].member;
             let own = self.by_member.get(&member).copied().unwrap_or(0);
             let reason = if lane.running >= lane.slots {
-                format!("{name} is busy: {} of {} runs at once.", lane.slots)
+                format!("{name} is busy: {} of {} runs go at once.", lane.running, lane.slots)
             } else if own >= self.limits.runs_per_member {
                 format!("{own} of your runs are going; that is the limit for one person.")
             } else {
