@@ -7,6 +7,7 @@ pub mod auth;
 pub mod problem;
 pub mod admission;
 pub mod session;
+pub mod seat;
 pub mod outgoing;
 pub mod socket;
 pub mod signin;

@@ -6,6 +6,7 @@ use crate::domain::{log::SocketId, refusal::Refusal};
 use crate::edge::{
     admission::{self, Ticket},
     outgoing::Outgoing,
+    seat::{Counted, Seat},
     socket::{Incoming, Socket, Stopped},
     state::App,
 };
@@ -21,10 +22,7 @@ use promptroom_protocol::{
 };
 use std::{
     pin::{Pin, pin},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 use tokio::{
@@ -124,31 +122,6 @@ fn greeting(app: &App, room: &Room, ticket: Ticket, entered: Entered) -> Bytes {
         runs: entered.runs,
     };
     ServerFrame::Hello(Box::new(hello)).encode()
-}
-
-/// One of the node's sockets, for as long as it lives.
-struct Counted(Arc<AtomicUsize>);
-
-impl Counted {
-    fn new(sockets: &Arc<AtomicUsize>) -> Self {
-        sockets.fetch_add(1, Ordering::Relaxed);
-        Counted(sockets.clone())
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// However the socket ends, its seat is known to be empty.
-struct Seat(Arc<Member>);
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.0.leave();
-    }
 }
 
 enum End {

@@ -24,6 +24,9 @@ const READERS: u32 = 4;
 const CACHED_STATEMENTS: usize = 200;
 /// The write-ahead log is cut back to this after a checkpoint.
 const LOG_BYTES_KEPT: &str = "67108864";
+/// Pages of log between checkpoints. The same few pages are written again and again while people type, so a longer
+/// log means that each is copied into the file more seldom; 8,000 pages are 32 MiB.
+const LOG_PAGES_CHECKPOINT: &str = "8000";
 
 /// One connection that writes, several that read at the same time.
 #[derive(Clone)]
@@ -75,6 +78,7 @@ impl Database {
             .foreign_keys(true)
             .busy_timeout(Duration::from_millis(LOCK_WAIT_MS_MAX))
             .pragma("journal_size_limit", LOG_BYTES_KEPT)
+            .pragma("wal_autocheckpoint", LOG_PAGES_CHECKPOINT)
             .statement_cache_capacity(CACHED_STATEMENTS);
         let writer = pool(1).connect_with(options.clone()).await?;
         let readers = pool(READERS).connect_with(options.pragma("query_only", "ON")).await?;
