@@ -83,11 +83,12 @@ test-rust: test-binaries $(STAMPS)/npm/tests/peers ## Unit and integration tests
 
 test-page: $(STAMPS)/npm/web ## Types, lints, unit tests, build and size of the page
 	$(call say,The page: types and lints)
-	cd web && npm run check
+	npm --prefix web run check
 	$(call say,The page: unit tests)
-	cd web && npm test
+	npm --prefix web test
 	$(call say,The page: build and size)
-	cd web && npm run build && npm run size
+	npm --prefix web run build
+	npm --prefix web run size
 
 test-peers: test-binaries $(STAMPS)/npm/tests/peers $(STAMPS)/python ## Stock Yjs clients, wire doubles and a real inference engine against the server
 	$(call say,Peer tests)
@@ -95,7 +96,7 @@ test-peers: test-binaries $(STAMPS)/npm/tests/peers $(STAMPS)/python ## Stock Yj
 
 test-browser: test-binaries page $(STAMPS)/npm/tests/peers $(STAMPS)/npm/tests/e2e $(STAMPS)/python ## Two people in Chromium
 	$(call say,Browser tests)
-	cd tests/e2e && npm test
+	npm --prefix tests/e2e test
 
 page: web/dist/index.html
 
@@ -117,7 +118,7 @@ toolchain:
 
 web/dist/index.html: $(PAGE_SOURCES) $(STAMPS)/npm/web
 	$(call say,Building the page)
-	cd web && npm run build
+	npm --prefix web run build
 	@touch $@
 
 $(STAMPS)/npm/%: %/package-lock.json

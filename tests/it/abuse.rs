@@ -8,7 +8,7 @@ use promptroom_loadtest::{
     socket::source,
     tasks::Tasks,
 };
-use promptroom_protocol::{ClientFrame, LineageId, Role, SyncStep};
+use promptroom_protocol::{ClientFrame, LineageId, Role, ServerFrame, SyncStep};
 use promptroom_tests::{Member, PATIENCE, Server, ServerSettings, markers_in, until, yjs_text};
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -43,7 +43,7 @@ async fn an_old_copy_of_another_history_is_turned_away_before_it_can_merge() -> 
     Ok(())
 }
 
-/// 22, 23
+/// 22
 #[tokio::test]
 async fn two_clients_with_one_id_do_not_spoil_the_room() -> Result<()> {
     let server = Server::fresh().await?;
@@ -57,6 +57,39 @@ async fn two_clients_with_one_id_do_not_spoil_the_room() -> Result<()> {
     }
     witness.write_saved("after").await?;
     loads_everywhere(&server, &token, "after").await
+}
+
+/// 23
+#[tokio::test]
+async fn of_two_contents_under_one_id_and_clock_the_first_stands_and_all_others_agree() -> Result<()> {
+    let mut server = Server::fresh().await?;
+    let token = server.token(Role::Editor)?;
+    let mut ann = Member::join(&server.ws(), PROMPT, &token).await?;
+    let mut bob = Member::join(&server.ws(), PROMPT, &token).await?;
+    for text in ["<first>", "<other>"] {
+        let edit = Writer::new(1_000_001, "load").append(text);
+        ann.client().send(&ClientFrame::Sync(SyncStep::Update(&edit))).await?;
+    }
+    ann.write_saved("after").await?;
+    // He was there all the time and applies what he is sent.
+    while !bob.document().text("load").contains("<after>") {
+        let frame = bob.client().next().await?;
+        if let ServerFrame::Sync(SyncStep::Update(update) | SyncStep::Step2(update)) = frame.decode()? {
+            bob.document().apply(update)?;
+        }
+    }
+    let seen = bob.document().text("load");
+    ensure!(seen.contains("<first>") && !seen.contains("other"), "{seen}");
+    for _ in 0..2 {
+        let reader = Member::join(&server.ws(), PROMPT, &token).await?;
+        let text = reader.document().text("load");
+        ensure!(text == seen, "a newcomer has {text}, who was there has {seen}");
+        ensure!(reader.document().state_vector() == bob.document().state_vector());
+        ensure!(yjs_text(&reader.document().encoded(), "load")? == text, "Yjs reads something else");
+        server.kill()?;
+        server.start().await?;
+    }
+    Ok(())
 }
 
 /// 27

@@ -9,3 +9,4 @@ mod restarts;
 mod abuse;
 mod api;
 mod rooms;
+mod damage;

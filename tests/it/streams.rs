@@ -8,12 +8,21 @@ use promptroom_loadtest::{
     http,
     run_reader::RunReader,
     tasks::Tasks,
+    upstream::Upstream,
 };
-use promptroom_protocol::{BlockKind, Epoch, Offset, RecordsFrame, Role, RunCursor, RunId, ServerFrame};
-use promptroom_tests::{Member, Server, ServerSettings};
+use promptroom_protocol::{
+    Action, BlockKind, ClientFrame, Command, CommandId, Epoch, Offset, RecordsFrame, Role, RunCursor, RunId,
+    RunState, ServerFrame,
+};
+use promptroom_tests::{Member, PATIENCE, Server, ServerSettings, rounds, seeded};
+use rand::RngExt;
 use serde_json::Value;
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 use tokio::time::{Instant, timeout_at};
+use uuid::Uuid;
 
 const PROMPT: &str = "streams";
 const STAY: Duration = Duration::from_millis(200);
@@ -70,6 +79,97 @@ fn shows_every_kind(stored: &Blocks) -> Result<()> {
     let (head, arguments) = call.split_once('\n').context("a tool call begins with one line")?;
     ensure!(serde_json::from_str::<Value>(head)?["name"].is_string(), "{head}");
     ensure!(serde_json::from_str::<Value>(arguments)?.is_object(), "{arguments}");
+    Ok(())
+}
+
+/// A server whose lane `double` leads to a counting double with this many slots.
+async fn with_double(slots: u32) -> Result<(Server, Upstream)> {
+    let upstream = Upstream::start().await?;
+    let lanes =
+        format!("[[lane]]\nname = \"double\"\nbase_url = \"{}\"\nslots = {slots}\n", upstream.base_url());
+    Ok((ServerSettings::default().lanes(&lanes).start().await?, upstream))
+}
+
+/// 32
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_that_races_the_end_ends_the_run_once_and_frees_its_slot() -> Result<()> {
+    let mut random = seeded();
+    let (server, upstream) = with_double(2).await?;
+    let api = server.api(Role::Editor)?;
+    let mut ann = Member::join_to_run(&server.ws(), PROMPT, api.token()).await?;
+    let mut bob = Member::join(&server.ws(), PROMPT, api.token()).await?;
+    let mut ends = BTreeMap::<&str, u64>::new();
+    let turns = rounds(60);
+    for _ in 0..turns {
+        let run = ann.client().run(Some("double/paced-1000-20")).await?.id;
+        ann.client().watch(run, RunCursor::START).await?;
+        let mut reader = RunReader::new(run);
+        let stop_at = random.random_range(120..=160);
+        while reader.bytes().len() < stop_at && !reader.has_ended() {
+            reader.take(&ann.client().next().await?.decode()?)?;
+        }
+        // The answer is the run as it is by then, whoever was first.
+        let cancel = Command { id: CommandId(Uuid::now_v7()), action: Action::Cancel { run } };
+        ann.client().send(&ClientFrame::Command(Box::new(cancel))).await?;
+        ann.client().read_to_end(&mut reader).await?;
+        let state = api.summary(run).await?.state;
+        ensure!(matches!(state, RunState::Completed | RunState::Cancelled), "{state:?}");
+        ensure!(
+            api.stored_blocks(run).await? == reader.blocks(),
+            "what is stored differs from what was seen"
+        );
+        *ends.entry(state.name()).or_default() += 1;
+        let told = told_states(&mut bob, run).await?;
+        let over = told.iter().filter(|told| told.is_terminal()).count();
+        ensure!(over == 1 && told.last() == Some(&state), "{state:?} was told as {told:?}");
+    }
+    eprintln!("of {turns} runs: {ends:?}");
+    let counts = upstream.wait_for(PATIENCE, |counts| counts.open == 0).await?;
+    ensure!(counts.opened == turns, "{counts:?}");
+
+    // Both slots are free: two runs at once are with the upstream.
+    for _ in 0..2 {
+        ann.client().run(Some("double/paced-100-100000")).await?;
+    }
+    upstream.wait_for(PATIENCE, |counts| counts.open == 2).await?;
+    Ok(())
+}
+
+/// The states that a bystander is told of a run, one after the other, with what is told after its end.
+async fn told_states(bystander: &mut Member, run: RunId) -> Result<Vec<RunState>> {
+    let mut told: Vec<RunState> = Vec::new();
+    let mut last_frame = None;
+    while last_frame.is_none_or(|frame| bystander.client().saved() < frame) {
+        let frame = bystander.client().next().await?;
+        match frame.decode()? {
+            ServerFrame::Run(summary) if summary.id == run && told.last() != Some(&summary.state) => {
+                told.push(summary.state);
+            }
+            _ => {}
+        }
+        if last_frame.is_none() && told.last().is_some_and(|state| state.is_terminal()) {
+            // What was to be told of the end is told before this is saved.
+            last_frame = Some(bystander.write("seen").await?);
+        }
+    }
+    Ok(told)
+}
+
+/// 33
+#[tokio::test]
+async fn what_the_upstream_counted_is_kept_and_what_it_did_not_is_an_estimate() -> Result<()> {
+    let (server, upstream) = with_double(2).await?;
+    let api = server.api(Role::Editor)?;
+    let mut ann = Member::join_to_run(&server.ws(), PROMPT, api.token()).await?;
+    for (model, estimated) in [("double/numbered-20", false), ("double/cut-after-20", true)] {
+        let run = ann.client().run(Some(model)).await?.id;
+        ann.client().watch(run, RunCursor::START).await?;
+        ann.client().read_to_end(&mut RunReader::new(run)).await?;
+        let usage = api.summary(run).await?.usage.with_context(|| format!("{model}: no usage"))?;
+        ensure!(usage.estimated == estimated && usage.input_tokens > 0, "{model}: {usage:?}");
+        ensure!(estimated || usage.output_tokens == upstream.tokens_sent(), "{model}: {usage:?}");
+        ensure!(usage.output_tokens > 0, "{model}: {usage:?}");
+    }
     Ok(())
 }
 
