@@ -5,7 +5,9 @@ use clap::Parser;
 use promptroom::{
     app,
     config::{Cli, Command, TokenAction},
-    doctor, telemetry,
+    doctor,
+    domain::document::MERGE_STACK_BYTES,
+    telemetry,
 };
 use std::process::ExitCode;
 
@@ -16,6 +18,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let ended = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .thread_stack_size(MERGE_STACK_BYTES)
         .build()
         .context("the runtime cannot start")
         .and_then(|runtime| runtime.block_on(Box::pin(act(cli))));

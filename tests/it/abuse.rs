@@ -1,14 +1,14 @@
 //! Ways to hurt it, as far as they concern one server and SQLite.
 
 use anyhow::{Context, Result, bail, ensure};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use promptroom_loadtest::{
     client::{Client, ClientError, ConnectOptions},
     edits::Writer,
     socket::source,
     tasks::Tasks,
 };
-use promptroom_protocol::{ClientFrame, LineageId, Role, ServerFrame, SyncStep};
+use promptroom_protocol::{ClientFrame, LineageId, Role, ServerFrame, SyncStep, put_varint};
 use promptroom_tests::{Member, PATIENCE, Server, ServerSettings, markers_in, until, yjs_text};
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -129,6 +129,53 @@ fn hostile_updates() -> Result<Vec<(&'static str, Vec<u8>)>> {
 fn unhex(text: &str) -> Result<Vec<u8>> {
     let pairs = text.as_bytes().chunks(2).map(|pair| Ok(u8::from_str_radix(std::str::from_utf8(pair)?, 16)?));
     pairs.collect()
+}
+
+/// 27
+#[tokio::test]
+async fn a_frame_of_very_many_clients_does_not_end_the_server() -> Result<()> {
+    let mut server = Server::fresh().await?;
+    let token = server.token(Role::Editor)?;
+    let mut witness = Member::join(&server.ws(), PROMPT, &token).await?;
+    let mut client = Client::connect(&server.ws(), PROMPT, &ConnectOptions::stock(&token)).await?;
+    client.join().await?;
+    let frame = one_after_each_of(30_000);
+    ensure!(frame.len() < 1 << 20, "{} bytes", frame.len());
+    client.send(&ClientFrame::Sync(SyncStep::Update(&frame))).await?;
+    // Taken or refused, but over by the time this is answered or the socket closed.
+    client.send(&ClientFrame::Sync(SyncStep::Step1(&[0]))).await.ok();
+    let answer =
+        |frame: &ServerFrame<'_>| matches!(frame, ServerFrame::Sync(SyncStep::Step2(_))).then_some(());
+    client.wait_for("answer", answer).await.ok();
+    witness.write_saved("after").await?;
+    server.kill()?;
+    server.start().await?;
+    // Without an engine on this side, which might not survive what was taken.
+    Client::connect(&server.ws(), PROMPT, &ConnectOptions::stock(&token)).await?.join().await?;
+    Ok(())
+}
+
+/// Many clients of one character each, each in a root of its own, and one client with a character after each of them.
+fn one_after_each_of(clients: u64) -> Vec<u8> {
+    const LAST: u64 = 3_000_000;
+    let mut update = BytesMut::new();
+    put_varint(&mut update, clients + 1);
+    put_varint(&mut update, clients);
+    put_varint(&mut update, LAST);
+    put_varint(&mut update, 0);
+    for client in 1..=clients {
+        // A string after another item.
+        update.extend_from_slice(&[0x84]);
+        put_varint(&mut update, client);
+        update.extend_from_slice(b"\0\x01y");
+    }
+    for client in 1..=clients {
+        let root = format!("{client:x}");
+        let typed = Writer::new(client, &root).append("x");
+        update.extend_from_slice(&typed[1..typed.len() - 1]);
+    }
+    put_varint(&mut update, 0);
+    update.to_vec()
 }
 
 /// 35

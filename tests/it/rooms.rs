@@ -176,7 +176,7 @@ async fn a_removed_member_is_closed_for_good_and_a_changed_one_for_now() -> Resu
     ensure!(close_code(bob.client()).await? == 4500);
     ann.write_saved("kept").await?;
     owner.delete(&format!("/members/{}", id_of("test editor")?)).await?;
-    ensure!(close_code(ann.client()).await? == 4403);
+    ensure!(close_code(ann.client()).await? == 4401);
     let bob = Member::join(&server.ws(), &prompt, &runner).await?;
     ensure!(bob.document().text("load").contains("<kept>"));
     Ok(())

@@ -194,6 +194,12 @@ impl Output {
             let offset = self.rewound(cursor);
             return ReadRecords::Rewind { cursor: RunCursor { epoch: self.epoch, offset } };
         }
+        let is_ahead = cursor.epoch > self.epoch || cursor.offset.0 > self.visible;
+        if self.ended && is_ahead {
+            // Nothing more will come: what the reader holds beyond the end is not of this run.
+            let offset = Offset(cursor.offset.0.min(self.visible));
+            return ReadRecords::Rewind { cursor: RunCursor { epoch: self.epoch, offset } };
+        }
         // A cursor ahead of this node waits until the node has caught up with it.
         if cursor.epoch > self.epoch || cursor.offset.0 > self.visible {
             return ReadRecords::Wait;

@@ -84,6 +84,14 @@ pub struct InputSet {
     pub values: BTreeMap<String, String>,
 }
 
+/// Characters of a title that lists show.
+const TITLE_CHARS_SHOWN: usize = 300;
+
+/// The title as lists show it: its beginning, if somebody wrote a book there.
+pub fn shown_title(title: &str) -> String {
+    title.chars().take(TITLE_CHARS_SHOWN).collect()
+}
+
 impl Message {
     /// Its parts as one text.
     pub fn text(&self) -> String {

@@ -36,6 +36,8 @@ pub enum Refusal {
     DocumentTooLarge { limit_bytes: usize },
     EditOutOfStep,
     EditTooCostly,
+    EditTooScattered,
+    DocumentCrowded,
     LineageChanged,
     RoomRestarted,
     ReaderTooSlow,

@@ -8,10 +8,10 @@ use crate::domain::{
     refusal::Refusal,
     rights::rights,
 };
-use crate::edge::{auth::Caller, runs::visible_run, state::App};
+use crate::edge::{auth::Caller, problem::bad, runs::visible_run, state::App};
 use crate::live::{heads::Followed, runs::unavailable, tape::Reader};
 use axum::{
-    extract::{Path, Query, State},
+    extract::{Path, Query, State, rejection::QueryRejection},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{
         IntoResponse, Response,
@@ -76,10 +76,11 @@ pub async fn read(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<String>,
-    Query(asked): Query<Asked>,
+    asked: Result<Query<Asked>, QueryRejection>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let (run, _rights) = visible_run(&app, &caller, &id).await?;
+    let Query(asked) = asked.map_err(|rejection| bad(rejection.body_text()))?;
     let After::Cursor(cursor) = after(&headers, asked.after.as_deref())? else {
         return Ok(StatusCode::NO_CONTENT.into_response());
     };

@@ -10,7 +10,7 @@ use crate::edge::{
 };
 use crate::live::{room::CutAsk, runs::unavailable};
 use axum::{
-    extract::{Path, Query, State},
+    extract::{Path, Query, State, rejection::QueryRejection},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -131,9 +131,10 @@ pub async fn list(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<String>,
-    Query(asked): Query<RunsAsked>,
+    asked: Result<Query<RunsAsked>, QueryRejection>,
 ) -> Result<axum::Json<RunList>, Refusal> {
     let (prompt, _rights) = visible(&app, &caller.principal, &id).await?;
+    let Query(asked) = asked.map_err(|rejection| bad(rejection.body_text()))?;
     let limit = asked.limit.unwrap_or(LISTED).clamp(1, LISTED_MAX);
     let runs = app.store.runs(prompt.id, asked.before, limit).await.map_err(unavailable)?;
     Ok(axum::Json(RunList { runs }))

@@ -111,6 +111,7 @@ fn apply(room: &Room, member: &Member, row: &PromptRow, principals: &HashMap<Mem
             member.close(Refusal::RightsChanged);
         }
         Some(_) => take_away(room, member, Refusal::RightsChanged),
+        None if !principals.contains_key(&member.id) => take_away(room, member, Refusal::SignInNeeded),
         None => take_away(room, member, Refusal::AccessLost),
     }
 }

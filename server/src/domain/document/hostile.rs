@@ -1,7 +1,9 @@
 //! The document under mutated real traffic: it refuses or it stays a document that everybody can load.
 
 use super::differential::{Peer, bytes};
-use super::{ApplyError, Document};
+use super::{ApplyError, CLIENTS_MAX, Document, FrameRefusal, MERGE_STACK_BYTES};
+use bytes::BytesMut;
+use promptroom_protocol::put_varint;
 use serde_json::Value;
 
 const CORPUS: &str = include_str!("../../../../tests/peers/yjs/corpus.txt");
@@ -108,4 +110,40 @@ fn check(document: &Document, fresh: &mut Peer, done: usize) {
     assert_eq!(read["waits"], false, "after {done} mutations: {read}");
     assert_eq!(read["title"], Value::from(again.title().expect("a title")), "after {done} mutations");
     assert_eq!(read["clocks"], serde_json::json!(clocks), "after {done} mutations");
+}
+
+/// Each client's one character goes behind that of the client before it.
+fn crowd(clients: usize) -> Vec<u8> {
+    let mut frame = BytesMut::new();
+    put_varint(&mut frame, clients as u64);
+    for client in (1..=clients as u64).rev() {
+        for number in [1, client, 0] {
+            put_varint(&mut frame, number);
+        }
+        if client == 1 {
+            frame.extend_from_slice(b"\x04\x01\x04load");
+        } else {
+            frame.extend_from_slice(&[0x84]);
+            put_varint(&mut frame, client - 1);
+            put_varint(&mut frame, 0);
+        }
+        frame.extend_from_slice(b"\x01x");
+    }
+    frame.extend_from_slice(&[0]);
+    frame.to_vec()
+}
+
+#[test]
+fn as_many_clients_as_a_document_may_have_fit_on_the_stack_of_a_thread_that_merges() {
+    let merging = std::thread::Builder::new().stack_size(MERGE_STACK_BYTES).spawn(|| {
+        let mut empty = Document::load(1, None, std::iter::empty()).expect("an empty document");
+        let refused = empty.apply(&crowd(CLIENTS_MAX + 1));
+        assert_eq!(refused, Err(ApplyError::Refused(FrameRefusal::TooManyClients)));
+        let full = crowd(CLIENTS_MAX);
+        let document = Document::load(1, None, std::iter::once(&full[..])).expect("a whole document");
+        let whole = document.encode_all().expect("whole");
+        let merged = Document::merge(Some(&whole), std::iter::empty()).expect("merges");
+        assert_eq!(merged.digest, document.digest().expect("a digest"));
+    });
+    merging.expect("a thread").join().expect("no panic");
 }

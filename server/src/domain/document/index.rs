@@ -55,6 +55,24 @@ pub(super) enum Place {
     In(u32),
 }
 
+/// The inserts of one frame into one container.
+#[derive(Default)]
+struct Inserts {
+    in_gap: HashMap<Id, u64>,
+    anywhere: u64,
+}
+
+impl Inserts {
+    fn steps(&self, pieces: u64) -> u64 {
+        let most = self.in_gap.values().copied().max().unwrap_or(0);
+        let near: u64 =
+            self.in_gap.values().map(|count| count.saturating_mul(*count)).fold(0, u64::saturating_add);
+        let count = self.in_gap.values().sum::<u64>() + self.anywhere;
+        let far = self.anywhere.saturating_mul(pieces + count);
+        near.saturating_add(most.saturating_mul(pieces + self.anywhere)).saturating_add(far)
+    }
+}
+
 impl Index {
     pub fn end(&self, client: u64) -> u32 {
         self.clients.get(&client).map_or(0, |known| known.end)
@@ -72,15 +90,28 @@ impl Index {
         planner.run()
     }
 
-    /// Whether placing the inserts could take too long, if all their neighbours lay as far apart as they can.
+    /// How many clients the document would know with this frame.
+    pub fn clients_with(&self, frame: &Frame<'_>) -> usize {
+        let new = frame.sections.iter().filter(|section| !self.clients.contains_key(&section.client));
+        self.clients.len() + new.count()
+    }
+
+    /// Whether placing the inserts could take too long, if all whose gap is not known lay as far apart as they can.
+    ///
+    /// One that goes into a known gap passes only what is in that gap: what lies there already is never more, over
+    /// all gaps, than the container has pieces.
     pub fn is_costly(&self, plan: &Plan<'_>) -> bool {
-        let mut inserts: HashMap<u32, u64> = HashMap::new();
-        for container in plan.inserts() {
-            *inserts.entry(container).or_default() += 1;
+        let mut inserts: HashMap<u32, Inserts> = HashMap::new();
+        for (container, gap) in plan.inserts() {
+            let inserts = inserts.entry(container).or_default();
+            match gap {
+                Some(left) => *inserts.in_gap.entry(left).or_default() += 1,
+                None => inserts.anywhere += 1,
+            }
         }
-        let steps = inserts.into_iter().map(|(container, count)| {
-            let pieces = self.containers.get(container as usize).map_or(0, |known| known.pieces);
-            count.saturating_mul(u64::from(pieces) + count)
+        let steps = inserts.into_iter().map(|(container, inserts)| {
+            let pieces = self.containers.get(container as usize).map_or(0, |known| u64::from(known.pieces));
+            inserts.steps(pieces)
         });
         steps.fold(0, u64::saturating_add) > STEPS_MAX
     }
@@ -90,7 +121,7 @@ impl Index {
         self.containers.extend(plan.containers);
         self.roots.extend(plan.roots.into_iter().map(|(name, container)| (name.into(), container)));
         self.nested.extend(plan.nested);
-        for Placed { id, end, place, tail, appended } in plan.placed {
+        for Placed { id, end, place, tail, appended, .. } in plan.placed {
             if let (false, Some(container)) = (appended, place.container()) {
                 self.split(container);
             }

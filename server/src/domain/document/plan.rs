@@ -27,6 +27,9 @@ pub(super) struct Placed {
     pub tail: Tail,
     /// It becomes one piece with the struct before it.
     pub appended: bool,
+    /// The left one of its neighbours, where the right one was typed just after it: nothing lies between those two
+    /// but what was put into this same gap.
+    pub gap: Option<Id>,
 }
 
 impl Plan<'_> {
@@ -34,9 +37,10 @@ impl Plan<'_> {
         !self.placed.is_empty()
     }
 
-    /// The container of each struct that has to find its place.
-    pub fn inserts(&self) -> impl Iterator<Item = u32> {
-        self.placed.iter().filter(|placed| !placed.appended).filter_map(|placed| placed.place.container())
+    /// The container of each struct that has to find its place, and the gap that it goes into if that is known.
+    pub fn inserts(&self) -> impl Iterator<Item = (u32, Option<Id>)> {
+        let sought = self.placed.iter().filter(|placed| !placed.appended);
+        sought.filter_map(|placed| Some((placed.place.container()?, placed.gap)))
     }
 }
 
@@ -167,7 +171,8 @@ impl<'i, 'f, 'a> Planner<'i, 'f, 'a> {
         progress.next += 1;
         progress.clock = end;
         progress.tail = tail;
-        self.plan.placed.push(Placed { id, end, place, tail, appended });
+        let gap = found.item.as_ref().and_then(Item::gap);
+        self.plan.placed.push(Placed { id, end, place, tail, appended, gap });
     }
 
     /// The place that a new item's neighbours or its parent give it.

@@ -52,6 +52,14 @@ pub(super) struct Item<'a> {
     pub content: Content,
 }
 
+impl Item<'_> {
+    /// The left neighbour, if the right one is the character typed just after it.
+    pub fn gap(&self) -> Option<Id> {
+        let (left, right) = (self.origin?, self.right_origin?);
+        (right.client == left.client && left.clock.checked_add(1) == Some(right.clock)).then_some(left)
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Parent<'a> {
     /// That of the origin, or else of the right origin.

@@ -223,7 +223,20 @@ fn forged_neighbours_cannot_stall_a_room() {
         frame.extend(b"\x01b");
     }
     frame.push(0);
-    assert_eq!(document.apply(&frame), Err(ApplyError::Refused(TooLarge)));
+    assert_eq!(document.apply(&frame), Err(ApplyError::Refused(FrameRefusal::TooScattered)));
+}
+
+#[test]
+fn thousands_of_lines_changed_offline_come_in_at_once() {
+    let mut document = room();
+    let author = Client::beside(21, &document);
+    let lines = author.act(|txn| txn.get_or_insert_text("title").insert(txn, 0, &"line\n".repeat(6_000)));
+    document.apply(&lines).unwrap();
+    let marked = author.act(|txn| {
+        let text = txn.get_or_insert_text("title");
+        (0..6_000).rev().for_each(|line| text.insert(txn, line * 5, "- "));
+    });
+    assert_eq!(document.apply(&marked), Ok(Applied::Changed));
 }
 
 fn put(bytes: &mut Vec<u8>, mut number: usize) {

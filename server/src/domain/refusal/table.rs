@@ -59,6 +59,8 @@ impl Refusal {
             Refusal::DocumentTooLarge { .. } => row("document.too_large", 413, C::TooLarge, "The prompt is full", UNSAVED, "Delete what is not needed, or continue in a new prompt."),
             Refusal::EditOutOfStep => row("document.out_of_step", 409, C::OutOfStep, "The edit rests on one that never came", UNSAVED, AGAIN),
             Refusal::EditTooCostly => row("document.too_costly", 413, C::RoomRestarted, "The edit took too long to merge", SAVED, "Connect again; the rest is sent along. Send smaller edits."),
+            Refusal::EditTooScattered => row("document.too_scattered", 413, C::TooLarge, "The edit changes too many places at once", UNSAVED, "Send it in smaller parts."),
+            Refusal::DocumentCrowded => row("document.too_many_clients", 413, C::TooLarge, "The prompt has had too many different clients", UNSAVED, "Go on in a copy of the prompt."),
             Refusal::LineageChanged => row("document.lineage_changed", 409, C::LineageChanged, "This prompt has a new history", "Unsaved text stays in your browser.", "Start from the new state; copy over what you miss."),
             Refusal::RoomRestarted => row("room.restarted", 503, C::RoomRestarted, "The room was restarted", SAVED, AGAIN),
             Refusal::ReaderTooSlow => row("room.too_slow", 503, C::TooSlow, "The connection fell too far behind", SAVED, AGAIN),

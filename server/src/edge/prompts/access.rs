@@ -3,7 +3,7 @@
 use super::{NewPromptBody, slug};
 use crate::domain::{
     document::{EditRefusal, first_state},
-    prompt::ContentPatch,
+    prompt::{ContentPatch, shown_title},
     refusal::Refusal,
     rights::{Visibility, rights},
 };
@@ -63,7 +63,7 @@ pub async fn create(app: &App, principal: &Principal, body: NewPromptBody) -> Re
     }
     let mut content = body.content.unwrap_or_default();
     content.title = body.title.or(content.title);
-    let title = content.title.clone().unwrap_or_default();
+    let title = shown_title(content.title.as_deref().unwrap_or_default());
     if let Some(slug) = &body.slug {
         slug::check(slug)?;
     }

@@ -8,6 +8,7 @@ use crate::domain::{
     document::{Broken, Document},
     log::{Log, Position, SocketId},
     presence::Presence,
+    prompt::shown_title,
     refusal::Refusal,
 };
 use crate::live::{clock::now_ms, keeper::Keeper, member::Member, runs::Runs};
@@ -225,7 +226,7 @@ impl Owner {
 
     /// The library shows a title that may be older than the document, if a node died between the two.
     fn look_at_title(&mut self) {
-        match self.document.title() {
+        match self.document.title().map(|title| shown_title(&title)) {
             Ok(title) if title != self.title => {
                 self.title.clone_from(&title);
                 *self.room.title.lock() = Some(title);

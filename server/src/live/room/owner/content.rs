@@ -156,6 +156,8 @@ impl Owner {
             FrameRefusal::TooLarge => {
                 Refusal::DocumentTooLarge { limit_bytes: self.room.limits.document_bytes }
             }
+            FrameRefusal::TooManyClients => Refusal::DocumentCrowded,
+            FrameRefusal::TooScattered => Refusal::EditTooScattered,
             FrameRefusal::Missing => Refusal::EditOutOfStep,
         }
     }
