@@ -57,6 +57,11 @@ impl Document {
         self.0.transact().state_vector().encode_v1()
     }
 
+    /// The same in an order that equal documents share; the encoding's is chance.
+    pub fn clocks(&self) -> BTreeMap<u64, u32> {
+        self.0.transact().state_vector().iter().map(|(client, clock)| (client.get(), *clock)).collect()
+    }
+
     /// The whole document as one update.
     pub fn encoded(&self) -> Vec<u8> {
         self.0.transact().encode_diff_v1(&StateVector::default())
