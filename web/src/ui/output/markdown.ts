@@ -28,6 +28,8 @@ export function renderMarkdown(source: string): HTMLElement {
   const fragment = DOMPurify.sanitize(marked.parse(source, { async: false }), {
     ALLOWED_TAGS: TAGS,
     ALLOWED_ATTR: ATTRIBUTES,
+    // Every other attribute's value would have to be an address too.
+    ADD_URI_SAFE_ATTR: ATTRIBUTES.filter((name) => name !== "href"),
     ALLOWED_URI_REGEXP: /^(?:https?:|mailto:)/i,
     RETURN_DOM_FRAGMENT: true,
   });
