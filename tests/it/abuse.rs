@@ -9,7 +9,7 @@ use promptroom_loadtest::{
     tasks::Tasks,
 };
 use promptroom_protocol::{ClientFrame, LineageId, Role, ServerFrame, SyncStep, put_varint};
-use promptroom_tests::{Member, PATIENCE, Server, ServerSettings, markers_in, until, yjs_text};
+use promptroom_tests::{Member, PATIENCE, Server, ServerSettings, close_code, markers_in, until, yjs_text};
 use serde_json::json;
 use std::time::{Duration, Instant};
 use tokio::{
@@ -20,16 +20,6 @@ use tokio::{
 use uuid::Uuid;
 
 const PROMPT: &str = "abuse";
-
-async fn close_code(client: &mut Client) -> Result<u16> {
-    loop {
-        match client.next().await {
-            Ok(_) => {}
-            Err(ClientError::Closed { code, .. }) => return Ok(code),
-            Err(error) => bail!(error),
-        }
-    }
-}
 
 /// 21
 #[tokio::test]

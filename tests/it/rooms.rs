@@ -3,11 +3,11 @@
 use anyhow::{Context, Result, bail, ensure};
 use futures_util::StreamExt;
 use promptroom_loadtest::{
-    client::{Client, ClientError, ConnectOptions},
+    client::{Client, ConnectOptions},
     edits::{EMPTY_UPDATE, NOTHING, Writer},
 };
 use promptroom_protocol::{ClientFrame, Role, RunState, ServerFrame, SyncStep};
-use promptroom_tests::{Member, Server, ServerSettings, http_client, until};
+use promptroom_tests::{Member, Server, ServerSettings, close_code, http_client, until};
 use std::time::{Duration, Instant};
 use tokio_tungstenite::{
     connect_async,
@@ -15,17 +15,6 @@ use tokio_tungstenite::{
 };
 
 const PROMPT: &str = "room";
-
-/// The code with which the server closes this socket.
-async fn close_code(client: &mut Client) -> Result<u16> {
-    loop {
-        match client.next().await {
-            Ok(_) => {}
-            Err(ClientError::Closed { code, .. }) => return Ok(code),
-            Err(error) => bail!(error),
-        }
-    }
-}
 
 #[tokio::test]
 async fn a_change_that_changes_nothing_is_answered_at_once() -> Result<()> {

@@ -1,14 +1,14 @@
 //! What a plain y-websocket client may rely on, item by item; the real ones are in `peers/ywebsocket`.
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use bytes::Bytes;
 use promptroom_loadtest::{
-    client::{Client, ClientError, ConnectOptions, Create},
+    client::{Client, ConnectOptions, Create},
     edits::{EMPTY_UPDATE, Writer, awareness},
     socket::Credential,
 };
 use promptroom_protocol::{ClientFrame, Role, ServerFrame, SyncStep};
-use promptroom_tests::{Document, Member, Server, until};
+use promptroom_tests::{Document, Member, Server, close_code, until};
 
 const PROMPT: &str = "stock";
 
@@ -23,17 +23,6 @@ async fn room() -> Result<(Server, String)> {
 
 async fn stock(server: &Server, token: &str) -> Result<Client> {
     Ok(Client::connect(&server.ws(), PROMPT, &ConnectOptions::stock(token)).await?)
-}
-
-/// The code with which the server closes this socket.
-async fn close_code(client: &mut Client) -> Result<u16> {
-    loop {
-        match client.next().await {
-            Ok(_) => {}
-            Err(ClientError::Closed { code, .. }) => return Ok(code),
-            Err(error) => bail!(error),
-        }
-    }
 }
 
 async fn close_code_at_the_door(server: &Server, prompt: &str, options: &ConnectOptions) -> Result<u16> {

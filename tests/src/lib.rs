@@ -7,12 +7,14 @@ mod api;
 mod http_client;
 mod document;
 mod member;
+mod closing;
 mod proxy;
 mod write_lock;
 mod random;
 mod yjs;
 
 pub use api::Api;
+pub use closing::close_code;
 pub use document::Document;
 pub use http_client::http_client;
 pub use member::{Member, markers_in};
