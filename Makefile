@@ -81,20 +81,19 @@ test-rust: test-binaries $(STAMPS)/npm/tests/peers ## Unit and integration tests
 	$(call say,Rust tests)
 	cargo nextest run --locked --workspace
 
-test-page: $(STAMPS)/npm/web ## Types, lints, unit tests, build and size of the page
+test-page: page ## Types, lints, unit tests, build and size of the page
 	$(call say,The page: types and lints)
 	npm --prefix web run check
 	$(call say,The page: unit tests)
 	npm --prefix web test
-	$(call say,The page: build and size)
-	npm --prefix web run build
+	$(call say,The page: size)
 	npm --prefix web run size
 
 test-peers: test-binaries $(STAMPS)/npm/tests/peers $(STAMPS)/python ## Stock Yjs clients, wire doubles and a real inference engine against the server
 	$(call say,Peer tests)
 	node --test --test-reporter=spec $(PEER_TESTS)
 
-test-browser: test-binaries page $(STAMPS)/npm/tests/peers $(STAMPS)/npm/tests/e2e $(STAMPS)/python ## Two people in Chromium
+test-browser: test-binaries $(STAMPS)/npm/tests/peers $(STAMPS)/npm/tests/e2e $(STAMPS)/python ## Two people in Chromium
 	$(call say,Browser tests)
 	npm --prefix tests/e2e test
 
@@ -126,7 +125,8 @@ $(STAMPS)/npm/%: %/package-lock.json
 	cd $* && PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1 npm ci --no-audit --no-fund
 	@mkdir -p $(@D) && touch $@
 
-test-binaries: toolchain
+# The page comes first: a server that was built without it does not look for it later.
+test-binaries: toolchain page
 	$(call say,Building the tests and the server that they start)
 	cargo build --locked --workspace --all-targets
 
