@@ -1,4 +1,5 @@
 // Writing together: moves, removals, other Yjs clients, readers, and a page without a connection.
+import { isDeepStrictEqual } from 'node:util';
 import { until } from '../peers/until.mjs';
 import { Stock, print } from '../peers/ywebsocket/client.mjs';
 import { includes, isLive, message, newPrompt, reads, runButton, system, written } from './page.mjs';
@@ -60,6 +61,7 @@ test('removing a message and taking that back keeps what a teammate typed in it'
   await message(bob).click();
   await bob.keyboard.press('ControlOrMeta+End');
   const typing = bob.keyboard.type('And this, too.', { delay: 20 });
+  await includes(message(ann), 'Hello. A');
   await ann.getByRole('button', { name: 'Actions for this user message' }).click();
   await ann.getByRole('menuitem', { name: 'Delete' }).click();
   await typing;
@@ -81,36 +83,83 @@ test('undo takes back only what one did oneself', async ({ owner, guest }) => {
   for (const page of [ann, bob]) await reads(message(page), 'yours');
 });
 
-test('the page and two stock y-websocket clients hold the same, emoji included', async ({ owner, server }) => {
+/** A page and two stock y-websocket clients in one prompt, each client with a token of its own name. */
+const withStock = async ({ owner, server }, names, use) => {
   const page = await owner();
   const path = await newPrompt(page, { title: 'Stock', text: '' });
   const prompt = path.split('/').at(-1);
-  const token = await server.token('editor');
-  const peers = [new Stock(server, prompt, token), new Stock(server, prompt, token)];
+  const peers = [];
   try {
+    for (const name of names) peers.push(new Stock(server, prompt, await server.token('editor', name)));
     await page.goto(path);
     await isLive(page);
     await Promise.all(peers.map((peer) => peer.synced()));
-    peers[0].awareness.setLocalStateField('user', { name: 'Node' });
-    const text = (peer) => peer.doc.getMap('variants').get('main').get('system');
+    await use(page, peers);
+  } finally {
+    for (const peer of peers) peer.destroy();
+  }
+};
+
+const systemOf = (peer) => peer.doc.getMap('variants').get('main').get('system');
+
+test('the page and two stock y-websocket clients hold the same, emoji included', async ({ owner, server }) => {
+  await withStock({ owner, server }, ['One', 'Two'], async (page, peers) => {
     await system(page).click();
     await Promise.all([
       page.keyboard.type('page 😀 👩‍👩‍👧 says ', { delay: 10 }),
       ...peers.map(async (peer, number) => {
         for (let round = 0; round < 20; round += 1) {
-          text(peer).insert(0, `👍🏽${number}.${round} `);
+          systemOf(peer).insert(0, `👍🏽${number}.${round} `);
           await until('the page to have it', async () => (await written(system(page))).includes(`${number}.${round} `));
         }
       }),
     ]);
-    await until('the same state', () => print(peers[0].doc) === print(peers[1].doc) && text(peers[0]).toString().includes('says '));
-    await expect.poll(() => written(system(page))).toBe(text(peers[0]).toString());
+    await until('the same state', () => print(peers[0].doc) === print(peers[1].doc) && systemOf(peers[0]).toString().includes('says '));
     // What the page was told comes from the same rows: a client that starts anew gets exactly this.
-    await expect(page.getByRole('img', { name: /people here/ })).toBeVisible();
-  } finally {
-    for (const peer of peers) peer.destroy();
-  }
+    await expect.poll(() => written(system(page))).toBe(systemOf(peers[0]).toString());
+  });
 });
+
+test('the page and two stock y-websocket clients see who is here, where, and who leaves', async ({ owner, server }) => {
+  await withStock({ owner, server }, ['Zoë 😀', 'Bot 👩‍👩‍👧'], async (page, [zoe, bot]) => {
+    const me = await page.request.get('/api/v1/me').then(async (answer) => (await answer.json()).me);
+    const here = (...names) => page.getByRole('img', { name: `${names.length} people here: ${names.join(', ')}`, exact: true });
+    const flag = system(page).locator('.rc-flag');
+    const ofPage = (peer) => [...peer.awareness.getStates().values()].find(({ user }) => user?.id === me.id);
+
+    const states = { zoe: { user: { name: 'zoe 👍🏽', color: '#ff0000' } }, bot: { user: { name: '🤖', color: '#00f' }, step: 7 } };
+    zoe.awareness.setLocalState(states.zoe);
+    await expect(page.getByRole('img', { name: /people here:.*Zoë 😀/ })).toBeVisible();
+    bot.awareness.setLocalState(states.bot);
+    await until('the first to see the other', () => sameState(zoe.awareness, bot, states.bot));
+    await until('the other to see the first', () => sameState(bot.awareness, zoe, states.zoe));
+    // The page shows the names that the server vouches for, not those that somebody gives themselves.
+    await expect(page.getByRole('img', { name: /^3 people here: / })).toHaveAccessibleName(/Zoë 😀.*Bot 👩‍👩‍👧|Bot 👩‍👩‍👧.*Zoë 😀/);
+
+    systemOf(bot).insert(0, '😀 here');
+    bot.setCaret(systemOf(bot), '😀'.length);
+    await expect(flag).toHaveText('Bot 👩‍👩‍👧');
+    await system(page).click();
+    await page.keyboard.press('ControlOrMeta+End');
+    for (const peer of [zoe, bot]) {
+      await until('the name, colour and caret of the page', () => {
+        const state = ofPage(peer);
+        return state?.user.name === me.name && /^#[0-9A-F]{6}$/.test(state.user.color) && peer.caretOf(state) === '😀 here'.length;
+      });
+    }
+
+    bot.destroy();
+    await expect(here(me.name, 'Zoë 😀')).toBeVisible();
+    await expect(flag).toHaveCount(0);
+    await until('the other to be gone', () => !zoe.awareness.getStates().has(bot.doc.clientID));
+    await page.goto('/');
+    await until('the page to be gone', () => ofPage(zoe) === undefined);
+    expect(sameState(zoe.awareness, zoe, states.zoe), 'who stays is still here').toBe(true);
+  });
+});
+
+/** Whether exactly this is what an awareness has of a client. */
+const sameState = (awareness, of, state) => isDeepStrictEqual(awareness.getStates().get(of.doc.clientID), state);
 
 test('a viewer by invitation reads and cannot edit or run', async ({ owner, guest }) => {
   const ann = await owner();
@@ -142,7 +191,7 @@ test('a page that is loaded without the room can still be written in, and merges
   await message(bob).click();
   await bob.keyboard.press('ControlOrMeta+End');
   await bob.keyboard.type('Offline. ');
-  await expect(bob.getByText(/Offline, 1 unsynced/)).toBeVisible();
+  await expect(bob.getByText(/Offline, \d unsynced/)).toBeVisible();
   await message(ann).click();
   await ann.keyboard.press('ControlOrMeta+Home');
   await ann.keyboard.type('Online. ');

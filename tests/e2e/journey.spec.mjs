@@ -67,7 +67,7 @@ test('two people write, run, watch and stop together', async ({ engine, server, 
 
   await test.step('the other one presses Stop, and the engine stops', async () => {
     await stopButton(guest).click();
-    await expect.poll(() => engine.busy(), { timeout: 2_000 }).toBe(0);
+    await expect.poll(() => engine.busy()).toBe(0);
     await expect(output(owner).getByText('Stopped by Grace').first()).toBeVisible();
     await view(owner, 'Raw');
     const { run, text } = await stored(owner);

@@ -8,13 +8,13 @@ export default defineConfig({
   testMatch: '*.spec.mjs',
   workers: 1,
   retries: 0,
-  timeout: 120_000,
-  expect: { timeout: 15_000 },
+  timeout: 240_000,
+  expect: { timeout: 30_000 },
   reporter: [['list']],
   outputDir: '../../target/e2e',
   use: {
     viewport: { width: 1440, height: 900 },
-    actionTimeout: 15_000,
+    actionTimeout: 30_000,
     trace: 'retain-on-failure',
     launchOptions: {
       executablePath: process.env.PROMPTROOM_TEST_CHROMIUM ?? '/usr/bin/chromium',

@@ -53,8 +53,11 @@ toldTest('a run from first to last: idle, streaming, queued, stopped, failed', a
     call.write(ANSWER);
     await expect(read(ravi)).toContainText('without any work from');
     await expect(output(ann).getByText(/of 1,024/)).toBeVisible();
-    await placeCarets(ravi);
-    await expect(ann.locator('.rc-fresh')).toBeVisible();
+    // A name shows for a moment only, which a busy machine may spend elsewhere.
+    await expect(async () => {
+      await placeCarets(ravi);
+      await expect(ann.locator('.rc-fresh')).toBeVisible({ timeout: 1_000 });
+    }).toPass();
     await picture(ann, 'room');
     await accessible(ann, 'the streaming room');
     await shoot(ann, 'room-streaming');
@@ -89,7 +92,7 @@ toldTest('a run from first to last: idle, streaming, queued, stopped, failed', a
     await ravi.context().setOffline(true);
     await message(ravi, 'Assistant').click();
     await ravi.keyboard.type('From the train. ');
-    await expect(ravi.getByText('Offline, 1 unsynced')).toBeVisible();
+    await expect(ravi.getByText(/Offline, \d unsynced/)).toBeVisible();
     await accessible(ravi, 'the offline room');
     await shoot(ravi, 'offline');
     await ravi.context().setOffline(false);

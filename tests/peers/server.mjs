@@ -86,9 +86,9 @@ export class Server {
     rmSync(this.#home, { recursive: true, force: true });
   }
 
-  /** A new API token with this role. */
-  token(role) {
-    return this.#command('token', 'create', '--name', `peer ${role}`, '--role', role);
+  /** A new API token with this role; others see its name. */
+  token(role, name = `peer ${role}`) {
+    return this.#command('token', 'create', '--name', name, '--role', role);
   }
 
   /** A new one-time sign-in link for the owner. */

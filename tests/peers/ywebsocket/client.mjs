@@ -51,6 +51,18 @@ export class Stock {
     return [...this.awareness.getStates().values()].map((state) => state.user?.name).filter(Boolean).sort();
   }
 
+  /** Says that its caret is there, as editors for Yjs do. */
+  setCaret(text, index) {
+    const place = Y.relativePositionToJSON(Y.createRelativePositionFromTypeIndex(text, index));
+    this.awareness.setLocalStateField('cursor', { anchor: place, head: place });
+  }
+
+  /** Where it sees the caret that an awareness state tells of. */
+  caretOf(state) {
+    if (!state?.cursor) return undefined;
+    return Y.createAbsolutePositionFromRelativePosition(Y.createRelativePositionFromJSON(state.cursor.head), this.doc)?.index;
+  }
+
   destroy() {
     this.provider.destroy();
     this.doc.destroy();

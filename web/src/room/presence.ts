@@ -39,6 +39,8 @@ export class LivePresence implements Presence {
   private arrived = 0;
   private readonly carets = new Map<number, SeenCaret>();
   private readonly caretListeners = new Set<() => void>();
+  /** Somebody's caret came before the text that it stands in. */
+  private isCaretAhead = false;
   private ownCaret: { text: Y.Text; anchor: number; head: number } | null = null;
   private caretTimer: ReturnType<typeof setTimeout> | null = null;
   private awayTimer: ReturnType<typeof setTimeout> | null = null;
@@ -64,7 +66,8 @@ export class LivePresence implements Presence {
       if (client === this.awareness.clientID || !cursor) continue;
       const anchor = indexIn(text, doc, cursor.anchor);
       const head = indexIn(text, doc, cursor.head);
-      if (anchor === null || head === null) continue;
+      if (anchor === "ahead" || head === "ahead") this.isCaretAhead = true;
+      if (typeof anchor !== "number" || typeof head !== "number") continue;
       const { id, name } = this.whoIs(client, state);
       const movedAtMs = this.carets.get(client)?.movedAtMs ?? 0;
       carets.push({ client, name, colour: this.colourOf(id), anchor, head, movedAtMs });
@@ -141,11 +144,19 @@ export class LivePresence implements Presence {
 
   private attach(awareness: Awareness): void {
     awareness.on("change", this.onChange);
+    awareness.doc.on("update", this.onEdit);
   }
 
   private detach(awareness: Awareness): void {
     awareness.off("change", this.onChange);
+    awareness.doc.off("update", this.onEdit);
   }
+
+  private readonly onEdit = (): void => {
+    if (!this.isCaretAhead) return;
+    this.isCaretAhead = false;
+    this.tellCarets();
+  };
 
   private readonly onChange = (): void => {
     this.noteCarets();
@@ -180,7 +191,7 @@ export class LivePresence implements Presence {
     const mine = this.slots.get(me.id);
     const clash = [...this.states()].some(([client, state]) => {
       const id = this.whoIs(client, state).id;
-      if (id === me.id || client === this.awareness.clientID || state.user?.slot !== mine) return false;
+      if (id === me.id || client === this.awareness.clientID || this.slotOf(client, state) !== mine) return false;
       const since = Number(state.user?.since ?? 0);
       return since < this.sinceMs || (since === this.sinceMs && client < this.awareness.clientID);
     });
@@ -205,9 +216,15 @@ export class LivePresence implements Presence {
   private pickColour(id: string): number {
     const taken = new Set<number>();
     for (const [client, state] of this.states()) {
-      if (this.whoIs(client, state).id !== id && typeof state.user?.slot === "number") taken.add(state.user.slot);
+      if (this.whoIs(client, state).id !== id) taken.add(this.slotOf(client, state));
     }
     return freeColour(taken, id);
+  }
+
+  /** Other Yjs tools choose none of our colours: theirs falls on their id, everywhere alike, and pages keep clear of it. */
+  private slotOf(client: number, state: AwarenessState): number {
+    const slot = state.user?.slot;
+    return typeof slot === "number" ? slot : colourByName(this.whoIs(client, state).id);
   }
 
   private whoIs(client: number, state: AwarenessState): { id: string; name: string } {
@@ -216,7 +233,7 @@ export class LivePresence implements Presence {
     const said = state.user?.name;
     return {
       id: `guest:${client}`,
-      name: typeof said === "string" && said !== "" ? `Guest (${said.slice(0, 40)})` : "Guest",
+      name: typeof said === "string" && said !== "" ? `Guest (${[...said].slice(0, 40).join("")})` : "Guest",
     };
   }
 
@@ -300,12 +317,13 @@ export class LivePresence implements Presence {
   }
 }
 
-function indexIn(text: Y.Text, doc: Y.Doc, position: unknown): number | null {
+function indexIn(text: Y.Text, doc: Y.Doc, position: unknown): number | "ahead" | "elsewhere" {
   try {
     const place = Y.createAbsolutePositionFromRelativePosition(Y.createRelativePositionFromJSON(position), doc);
-    return place !== null && place.type === text ? place.index : null;
+    if (place === null) return "ahead";
+    return place.type === text ? place.index : "elsewhere";
   } catch {
     // A position that another tool wrote in a form of its own.
-    return null;
+    return "elsewhere";
   }
 }

@@ -2,9 +2,12 @@
 
 import "fake-indexeddb/auto";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { Awareness, encodeAwarenessUpdate } from "y-protocols/awareness";
 import * as Y from "yjs";
+import type { Person } from "../protocol/shapes.ts";
 import { FakeRoom, memberId } from "../testing/FakeRoom.ts";
 import type { Room } from "./api.ts";
+import { colourByName } from "./colours.ts";
 import { openRoom } from "./open.ts";
 import { EDIT } from "./schema.ts";
 
@@ -91,6 +94,28 @@ describe("two people in a room", () => {
     expect(ravi.presence.colourOf(memberId("Ana"))).toBe(1);
   });
 
+  it("see another Yjs tool by the server's name for it, in a colour that no page keeps", async () => {
+    const ana = await enter("Ana");
+    await until(() => ana.presence.people.getSnapshot().length === 1);
+    const mine = ana.presence.colourOf(memberId("Ana"));
+    const name = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k"].find(
+      (one) => colourByName(memberId(one)) === mine,
+    );
+    const tool = new Awareness(new Y.Doc());
+    tool.setLocalState({ user: { name: "Somebody else", color: "#ff0000" } });
+    const person: Person = { id: memberId(name ?? ""), name: "Tool 😀", role: "editor", client: tool.clientID };
+    server.live[0]?.say({ type: "person", body: person });
+    server.live[0]?.say({ type: "awareness", bytes: encodeAwarenessUpdate(tool, [tool.clientID]) });
+    await until(() => ana.presence.people.getSnapshot().length === 2);
+    const [, seen] = ana.presence.people.getSnapshot();
+    expect(seen).toMatchObject({ name: "Tool 😀", colour: mine, me: false });
+    expect(ana.presence.people.getSnapshot()[0]?.colour).not.toBe(mine);
+    tool.setLocalState(null);
+    server.live[0]?.say({ type: "awareness", bytes: encodeAwarenessUpdate(tool, [tool.clientID]) });
+    await until(() => ana.presence.people.getSnapshot().length === 1);
+    tool.destroy();
+  });
+
   it("see each other's carets where they are after edits before them", async () => {
     const [ana, ravi] = await Promise.all([enter("Ana"), enter("Ravi")]);
     ravi.presence.setCaret(draft(ravi).system, 3, 8);
@@ -98,6 +123,30 @@ describe("two people in a room", () => {
     type(ana, "system", 0, "1234");
     expect(ana.presence.caretsIn(draft(ana).system)[0]).toMatchObject({ anchor: 7, head: 12, name: "Ravi" });
     expect(ana.presence.caretsIn(draft(ana).messages[0]?.text ?? new Y.Text())).toEqual([]);
+  });
+
+  it("see a caret that came before the text that it stands in", async () => {
+    const ana = await enter("Ana");
+    const ravi = new Y.Doc();
+    Y.applyUpdate(ravi, Y.encodeStateAsUpdate(draft(ana).system.doc ?? new Y.Doc()));
+    const text = (ravi.getMap("variants").get("main") as Y.Map<unknown>).get("system") as Y.Text;
+    text.insert(0, "new ");
+    const place = Y.relativePositionToJSON(Y.createRelativePositionFromTypeIndex(text, 2));
+    const tool = new Awareness(ravi);
+    tool.setLocalState({ cursor: { anchor: place, head: place } });
+    let told = 0;
+    ana.presence.onCarets(() => {
+      told += 1;
+    });
+    server.live[0]?.say({ type: "awareness", bytes: encodeAwarenessUpdate(tool, [tool.clientID]) });
+    expect(ana.presence.caretsIn(draft(ana).system)).toEqual([]);
+    const before = told;
+    server.live[0]?.say({ type: "sync_update", bytes: Y.encodeStateAsUpdate(ravi) });
+    expect(told).toBe(before + 1);
+    expect(ana.presence.caretsIn(draft(ana).system)).toMatchObject([{ anchor: 2, head: 2 }]);
+    type(ana, "system", 0, "x");
+    expect(told, "no more than once").toBe(before + 1);
+    tool.destroy();
   });
 });
 
