@@ -15,8 +15,12 @@ VENV := .venv
 NEXTEST := cargo-nextest@0.9.143
 CARGO_DENY := cargo-deny@0.20.2
 
-# Debian's packages that only the tests need, as command:package.
-TEST_PACKAGES := chromium:chromium pg_ctlcluster:postgresql-15 redis-server:redis-server
+# Debian's packages that only a cluster on this machine, or only the tests need, as command:package.
+CLUSTER_PACKAGES := pg_ctlcluster:postgresql-15 redis-server:redis-server
+TEST_PACKAGES := chromium:chromium $(CLUSTER_PACKAGES)
+
+# How long `make soak` hurts a cluster at random; all else takes about as long.
+MINUTES ?= 60
 
 PAGE_SOURCES := $(shell find web -name node_modules -prune -o -name dist -prune -o -type f -print 2>/dev/null)
 PEER_TESTS = $$(find tests/peers -name node_modules -prune -o -name '*.test.mjs' -print | sort)
@@ -28,7 +32,7 @@ export PROMPTROOM_TEST_SERVER := $(CURDIR)/target/debug/promptroom
 say = @printf '\n\033[1m== %s\033[0m\n' "$(1)"
 
 ##@ Using it
-.PHONY: help run build clean
+.PHONY: help run cluster build clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -36,6 +40,12 @@ help: ## List the targets
 run: build ## Build the page and the server, start it on http://127.0.0.1:8080 with its data in ./data
 	$(call say,Starting Promptroom. Stop it with Ctrl+C; what was saved stays in ./data)
 	@exec target/release/promptroom serve
+
+cluster: toolchain cluster-tools page ## Start two nodes with a Postgres and a Redis of their own; nothing is kept
+	$(call say,Building the server and what starts several of it)
+	cargo build --locked -p promptroom -p promptroom-tests
+	$(call say,Starting two nodes. Ctrl+C ends everything)
+	@exec target/debug/cluster
 
 build: toolchain page ## Build the page and the optimised server, target/release/promptroom
 	$(call say,Building the server (the first time takes some minutes))
@@ -63,9 +73,11 @@ bench: toolchain ## Measure the server beside a bare relay and print one table
 	cargo build --release --locked -p promptroom -p promptroom-loadtest
 	target/release/loadtest bench
 
-soak: toolchain test-tools test-binaries $(STAMPS)/npm/tests/peers $(STAMPS)/python ## Kill, cut and fuzz for about an hour instead of minutes
-	PROMPTROOM_SOAK=20 cargo nextest run --locked -p promptroom-tests --profile soak
-	PROMPTROOM_SOAK=20 node --test --test-reporter=spec $(PEER_TESTS)
+soak: toolchain test-tools test-binaries $(STAMPS)/npm/tests/peers $(STAMPS)/python ## Kill, cut and fuzz for MINUTES=60, each kind of test for about as long
+	PROMPTROOM_SOAK_MINUTES=$(MINUTES) cargo nextest run --locked -p promptroom-tests --profile soak -E 'test(/^cluster::schedule::/)'
+	export PROMPTROOM_SOAK=$$(( ($(MINUTES) + 2) / 3 )) PROMPTROOM_SOAK_MINUTES=1
+	cargo nextest run --locked -p promptroom-tests --profile soak
+	node --test --test-reporter=spec $(PEER_TESTS)
 
 ##@ Parts of `make test`
 .PHONY: fmt-check deny deny-if-present test-rust test-page test-peers test-browser page
@@ -100,7 +112,7 @@ test-browser: test-binaries $(STAMPS)/npm/tests/peers $(STAMPS)/npm/tests/e2e $(
 page: web/dist/index.html
 
 # What the steps need. None of it is a target that one calls.
-.PHONY: toolchain test-tools test-binaries
+.PHONY: toolchain cluster-tools test-tools test-binaries
 
 toolchain:
 	@missing=0
@@ -132,14 +144,17 @@ test-binaries: toolchain page
 
 # Debian's packages come by apt-get where this runs as root; everybody else is told the line to run.
 test-tools: $(STAMPS)/nextest
+test-tools: PACKAGES := $(TEST_PACKAGES) ensurepip:python3-venv
+cluster-tools: PACKAGES := $(CLUSTER_PACKAGES)
+cluster-tools test-tools:
 	@lacking=()
-	for pair in $(TEST_PACKAGES); do
-	  command -v "$${pair%%:*}" >/dev/null || lacking+=("$${pair##*:}")
+	has() { if [ "$$1" = ensurepip ]; then python3 -c 'import venv, ensurepip' 2>/dev/null; else command -v "$$1" >/dev/null; fi; }
+	for pair in $(PACKAGES); do
+	  has "$${pair%%:*}" || lacking+=("$${pair##*:}")
 	done
-	python3 -c 'import venv, ensurepip' 2>/dev/null || lacking+=(python3-venv)
 	if [ "$${#lacking[@]}" -gt 0 ]; then
 	  if [ "$$(id -u)" != 0 ]; then
-	    echo "The tests need Debian packages. Run: sudo apt-get install --no-install-recommends $${lacking[*]}" >&2
+	    echo "This needs Debian packages. Run: sudo apt-get install --no-install-recommends $${lacking[*]}" >&2
 	    exit 1
 	  fi
 	  printf '\n\033[1m== Installing %s\033[0m\n' "$${lacking[*]}"

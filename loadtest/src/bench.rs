@@ -1,6 +1,7 @@
 //! Runs shapes one after the other and prints one table.
 
 use crate::{
+    cluster::Cluster,
     process,
     report::{Figure, table},
     shapes::Shape,
@@ -78,6 +79,13 @@ impl Lab {
         let Some(options) = &self.subject else { return Ok(None) };
         let models = [self.run_model(), self.first_token_model()];
         Ok(Some(Subject::start(options, self.upstream.address(), &models).await?))
+    }
+
+    /// So many fresh nodes on a fresh Postgres and Redis, if there is a server to measure.
+    pub async fn cluster(&self, nodes: usize) -> Result<Option<Cluster>> {
+        let Some(options) = &self.subject else { return Ok(None) };
+        let models = [self.run_model(), self.first_token_model()];
+        Ok(Some(Cluster::start(options, self.upstream.address(), &models, nodes).await?))
     }
 
     /// Outlasts every measurement.

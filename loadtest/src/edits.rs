@@ -37,6 +37,12 @@ impl Writer {
         Writer::new(u64::from(rand::random::<u32>()), "load")
     }
 
+    /// A random one whose client id leaves `remainder` when divided by `divisor`: from that a reader knows its node.
+    pub fn random_of(remainder: u64, divisor: u64) -> Self {
+        let client = u64::from(rand::random::<u32>());
+        Writer::new(client - client % divisor + remainder, "load")
+    }
+
     pub fn client(&self) -> u64 {
         self.client
     }
@@ -91,13 +97,13 @@ impl Writer {
     }
 }
 
-/// The stamps in an update made of such edits, whether it came alone or merged with others.
-pub fn stamps(update: &[u8]) -> Result<Vec<Stamp>, FrameError> {
+/// The stamps in an update made of such edits, whether it came alone or merged with others, and who wrote them.
+pub fn stamps(update: &[u8]) -> Result<Vec<(u64, Stamp)>, FrameError> {
     let mut reader = Reader::new(update);
     let mut stamps = Vec::with_capacity(1);
     for _ in 0..reader.varint()? {
         let structs = reader.varint()?;
-        reader.varint()?;
+        let client = reader.varint()?;
         reader.varint()?;
         for _ in 0..structs {
             let info = reader.byte()?;
@@ -114,7 +120,8 @@ pub fn stamps(update: &[u8]) -> Result<Vec<Stamp>, FrameError> {
                 reader.varint()?;
                 reader.bytes()?;
             }
-            stamps.extend(reader.bytes()?.chunks(Stamp::TEXT_BYTES).filter_map(Stamp::parse));
+            let written = reader.bytes()?.chunks(Stamp::TEXT_BYTES).filter_map(Stamp::parse);
+            stamps.extend(written.map(|stamp| (client, stamp)));
         }
     }
     Ok(stamps)
@@ -174,9 +181,9 @@ mod tests {
     fn stamps_are_found_alone_and_merged() {
         let mut writer = Writer::new(300, "load");
         let updates: Vec<Bytes> = [1, 2, 3].map(|micros| writer.append(&Stamp(micros).text())).into();
-        assert_eq!(stamps(&updates[1]), Ok(vec![Stamp(2)]));
+        assert_eq!(stamps(&updates[1]), Ok(vec![(300, Stamp(2))]));
         let merged = yrs::merge_updates_v1(&updates).unwrap();
-        assert_eq!(stamps(&merged), Ok(vec![Stamp(1), Stamp(2), Stamp(3)]));
+        assert_eq!(stamps(&merged), Ok([1, 2, 3].map(|micros| (300, Stamp(micros))).into()));
         assert_eq!(stamps(EMPTY_UPDATE), Ok(vec![]));
     }
 }

@@ -1,5 +1,6 @@
 //! The loads, one file each; every one answers with figures.
 
+mod cross_node;
 mod first_token;
 mod idle;
 mod room_load;
@@ -38,10 +39,12 @@ pub enum Shape {
     Saved,
     /// What a reader costs that does not read.
     Slow,
+    /// From one node to another, beside one node alone; and what that costs the database.
+    CrossNode,
 }
 
 impl Shape {
-    pub const ALL: [Shape; 8] = [
+    pub const ALL: [Shape; 9] = [
         Shape::Idle,
         Shape::Typing,
         Shape::Rooms,
@@ -50,6 +53,7 @@ impl Shape {
         Shape::FirstToken,
         Shape::Saved,
         Shape::Slow,
+        Shape::CrossNode,
     ];
 
     pub async fn measure(self, lab: &Lab) -> Result<Vec<Figure>> {
@@ -62,6 +66,7 @@ impl Shape {
             Shape::FirstToken => first_token::measure(lab).await,
             Shape::Saved => saved::measure(lab).await,
             Shape::Slow => slow::measure(lab).await,
+            Shape::CrossNode => cross_node::measure(lab).await,
         }
     }
 }
@@ -86,12 +91,12 @@ impl Contenders {
             if let Some(subject) = &self.subject {
                 compared
                     .ours
-                    .push(run_rooms(load, &subject.target(), subject.process.account(), &name).await?);
+                    .push(run_rooms(load, &subject.target(), &[subject.process.account()], &name).await?);
             }
             compared
                 .relay
-                .push(run_rooms(load, &self.relay.target, self.relay.process.account(), &name).await?);
-            compared.raw.push(run_rooms(load, &self.raw.target, self.raw.process.account(), &name).await?);
+                .push(run_rooms(load, &self.relay.target, &[self.relay.process.account()], &name).await?);
+            compared.raw.push(run_rooms(load, &self.raw.target, &[self.raw.process.account()], &name).await?);
         }
         Ok(compared)
     }

@@ -83,7 +83,11 @@ impl Subject {
     }
 
     pub fn target_of(&self, token: &str) -> Target {
-        Target::Promptroom { base: self.base(), token: token.to_owned(), members: self.options.members }
+        Target::Promptroom {
+            bases: vec![self.base()],
+            token: token.to_owned(),
+            members: self.options.members,
+        }
     }
 
     pub fn base(&self) -> String {

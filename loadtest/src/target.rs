@@ -18,7 +18,12 @@ const READ_BUFFER_BYTES: usize = 4096;
 /// One of the things that are compared.
 #[derive(Clone, Debug)]
 pub enum Target {
-    Promptroom { base: String, token: String, members: Members },
+    /// Members are dealt out to its nodes in turn.
+    Promptroom {
+        bases: Vec<String>,
+        token: String,
+        members: Members,
+    },
     Relay(SocketAddr),
     Raw(SocketAddr),
 }
@@ -48,11 +53,24 @@ impl Target {
         }
     }
 
+    pub fn nodes(&self) -> usize {
+        match self {
+            Target::Promptroom { bases, .. } => bases.len(),
+            Target::Relay(_) | Target::Raw(_) => 1,
+        }
+    }
+
+    /// The node that this member is on.
+    pub fn node_of(&self, index: usize) -> usize {
+        index % self.nodes()
+    }
+
     /// Connects and joins; `index` spreads the members over source addresses.
     pub async fn join(&self, room: &str, index: usize) -> Result<Member> {
         let source = socket::source(index);
         match self {
-            Target::Promptroom { base, token, members } => {
+            Target::Promptroom { bases, token, members } => {
+                let base = &bases[self.node_of(index)];
                 let options = match members {
                     Members::Page => ConnectOptions::page(token),
                     Members::Stock => ConnectOptions::stock(token),

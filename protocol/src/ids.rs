@@ -48,6 +48,13 @@ id!(
     CommandId
 );
 id!(
-    /// Names one request or one socket in logs and in what people are shown.
+    /// Names one request, one socket or one run in logs and in what people are shown.
     RequestId
 );
+
+impl From<RunId> for RequestId {
+    /// Every log line of a run names it, so that is what its failure is found by.
+    fn from(run: RunId) -> Self {
+        RequestId(run.0)
+    }
+}

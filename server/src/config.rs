@@ -49,11 +49,11 @@ pub struct Options {
     /// Address to listen on.
     #[arg(long, env = "PROMPTROOM_LISTEN", default_value = "127.0.0.1:8080", global = true)]
     pub listen: SocketAddr,
-    /// `sqlite://path`; under the data directory if absent.
-    #[arg(long, env = "PROMPTROOM_DATABASE_URL", global = true)]
+    /// `sqlite://path` or `postgres://user:password@host/name`; SQLite under the data directory if absent.
+    #[arg(long, env = "PROMPTROOM_DATABASE_URL", hide_env_values = true, global = true)]
     pub database_url: Option<String>,
-    /// Not needed by a single node.
-    #[arg(long, env = "PROMPTROOM_REDIS_URL", global = true)]
+    /// `redis://host`: several nodes on one Postgres hear of each other's changes at once, not within a second.
+    #[arg(long, env = "PROMPTROOM_REDIS_URL", hide_env_values = true, global = true)]
     pub redis_url: Option<String>,
     /// Where the database, the secret key and the lock are.
     #[arg(long, env = "PROMPTROOM_DATA_DIR", default_value = "data", global = true)]
@@ -144,6 +144,12 @@ impl Options {
     pub fn database_url(&self) -> String {
         let path = || format!("sqlite://{}", self.data_dir.join("promptroom.db").display());
         self.database_url.clone().unwrap_or_else(path)
+    }
+
+    /// Whether other nodes may use the same database.
+    pub fn is_shared(&self) -> bool {
+        let url = self.database_url();
+        url.starts_with("postgres://") || url.starts_with("postgresql://")
     }
 
     /// The database's address without credentials, for people.

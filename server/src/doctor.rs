@@ -1,6 +1,6 @@
 //! `promptroom doctor`: what is configured, whether it works, and what to do where it does not.
 
-use crate::{app, config::Options, model::Models};
+use crate::{app, bus::Redis, config::Options, model::Models};
 use anyhow::bail;
 use std::{fmt::Display, time::Duration};
 use tokio::{net::TcpListener, time::timeout};
@@ -19,6 +19,9 @@ pub async fn examine(options: &Options) -> anyhow::Result<()> {
     };
     if store.is_ok() {
         wrong += say("secret key", options.secret_key().map(|_| "readable"));
+    }
+    if let Some(url) = &options.redis_url {
+        wrong += say("redis", Redis::check(url).await.map(|version| format!("Redis {version} answers")));
     }
     wrong += match TcpListener::bind(options.listen).await {
         Ok(_) => say("address", Ok::<_, String>(format!("{} is free", options.listen))),

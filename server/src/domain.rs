@@ -7,6 +7,7 @@ pub mod presence;
 pub mod prompt;
 pub mod rights;
 pub mod run;
+pub mod watch;
 pub mod gate;
 pub mod ledger;
 pub mod refusal;

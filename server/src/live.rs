@@ -8,7 +8,14 @@ pub mod room;
 pub mod hub;
 pub mod keeper;
 pub mod runs;
+mod start;
 mod commands;
+mod hearing;
+mod followed;
+mod going;
+mod handover;
+mod heartbeat;
+mod upkeep;
 mod place;
 mod recovery;
 mod billing;
@@ -18,6 +25,14 @@ pub mod checkpoint;
 pub mod tape;
 pub mod reaper;
 pub mod authority;
+pub mod poll;
+pub mod ears;
 pub mod heads;
 #[cfg(test)]
+mod nodes_tests;
+#[cfg(test)]
+mod test_node;
+#[cfg(test)]
 mod runs_tests;
+#[cfg(test)]
+mod cluster_tests;

@@ -22,6 +22,8 @@ mod trouble;
 mod sse;
 mod watch;
 #[cfg(test)]
+pub(crate) mod scripted;
+#[cfg(test)]
 mod provider_double;
 #[cfg(test)]
 mod recorded_tests;

@@ -2,6 +2,7 @@
 import { test as base } from '@playwright/test';
 import { Engine } from '../peers/engine/engine.mjs';
 import { Server } from '../peers/server.mjs';
+import { Cluster } from './cluster.mjs';
 import { Upstream } from './upstream.mjs';
 
 export { expect } from '@playwright/test';
@@ -87,6 +88,16 @@ export const toldTest = base.extend({
     });
     await use(server);
     await server.remove();
+  },
+});
+
+/** On two nodes: each person says by `baseURL` which one is theirs. */
+export const clusterTest = base.extend({
+  ...people,
+  server: async ({}, use) => {
+    const cluster = await Cluster.start();
+    await use(cluster);
+    await cluster.stop();
   },
 });
 

@@ -10,3 +10,4 @@ mod abuse;
 mod api;
 mod rooms;
 mod damage;
+mod cluster;

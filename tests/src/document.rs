@@ -57,6 +57,41 @@ impl Document {
         self.0.transact().state_vector().encode_v1()
     }
 
+    /// Inserts `text` at the `choice`th place of a root text that is not inside of a `<marker>`; returns the update
+    /// that says so. Every place has some `choice` modulo their number.
+    pub fn insert_between(&self, root: &str, choice: usize, text: &str) -> Vec<u8> {
+        let shared = self.0.get_or_insert_text(root);
+        let mut transaction = self.0.transact_mut();
+        let before = transaction.state_vector();
+        let places = places_between(&shared.get_string(&transaction));
+        shared.insert(&mut transaction, places[choice % places.len()], text);
+        transaction.encode_diff_v1(&before)
+    }
+
+    /// Deletes the `choice`th `erasable` character of a root text, where there is one; returns the update that says so.
+    pub fn erase(&self, root: &str, choice: usize, erasable: char) -> Option<Vec<u8>> {
+        let shared = self.0.get_or_insert_text(root);
+        let mut transaction = self.0.transact_mut();
+        let before = transaction.state_vector();
+        let text = shared.get_string(&transaction);
+        let places: Vec<u32> =
+            offsets(&text).filter(|(_, character)| *character == erasable).map(|(at, _)| at).collect();
+        let at = *places.get(choice % places.len().max(1))?;
+        shared.remove_range(&mut transaction, at, erasable.len_utf16() as u32);
+        Some(transaction.encode_diff_v1(&before))
+    }
+
+    /// What one who has `state_vector` lacks of this document; deletions are always all in it.
+    pub fn diff(&self, state_vector: &[u8]) -> Result<Vec<u8>> {
+        Ok(self.0.transact().encode_diff_v1(&StateVector::decode_v1(state_vector)?))
+    }
+
+    /// Whether two documents hold the same edits and the same deletions.
+    pub fn is_same(&self, other: &Document) -> bool {
+        let (own, others) = (self.0.transact().snapshot(), other.0.transact().snapshot());
+        self.clocks() == other.clocks() && own.delete_set == others.delete_set
+    }
+
     /// The same in an order that equal documents share; the encoding's is chance.
     pub fn clocks(&self) -> BTreeMap<u64, u32> {
         self.0.transact().state_vector().iter().map(|(client, clock)| (client.get(), *clock)).collect()
@@ -77,6 +112,21 @@ impl Document {
         };
         map.iter(&transaction).map(|(key, out)| (key.to_string(), plain(out))).collect()
     }
+}
+
+/// Characters with their places, in UTF-16 units.
+fn offsets(text: &str) -> impl Iterator<Item = (u32, char)> {
+    text.chars().scan(0, |at, character| {
+        let place = *at;
+        *at += character.len_utf16() as u32;
+        Some((place, character))
+    })
+}
+
+/// The start, and behind each marker.
+fn places_between(text: &str) -> Vec<u32> {
+    let ends = offsets(text).filter(|(_, character)| *character == '>').map(|(at, _)| at + 1);
+    std::iter::once(0).chain(ends).collect()
 }
 
 /// The first nested map that is not deleted, by `order` and then by id.

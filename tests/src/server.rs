@@ -121,14 +121,19 @@ impl Server {
         Ok(Api::new(self.http(), self.token(role)?))
     }
 
-    /// Signs in as the owner by a printed link; returns the session's cookie.
-    pub async fn sign_in(&self) -> Result<String> {
+    /// A new link that signs in as the owner, once.
+    pub fn link(&self) -> Result<String> {
         let output = self.command().arg("link").stderr(Stdio::inherit()).output()?;
         ensure!(output.status.success(), "`promptroom link` failed: {}", output.status);
-        let text = String::from_utf8(output.stdout)?;
-        let secret = text.trim_end().rsplit('/').next().context("`promptroom link` printed no link")?;
+        Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+    }
+
+    /// Signs in as the owner by a printed link; returns the session's cookie.
+    pub async fn sign_in(&self) -> Result<String> {
+        let link = self.link()?;
+        let secret = link.rsplit('/').next().context("`promptroom link` printed no link")?;
         let request = http_client().post(format!("{}/api/v1/session", self.http()));
-        let body = serde_json::json!({"link": secret.trim()});
+        let body = serde_json::json!({"link": secret});
         let answer = request.header("origin", self.http()).json(&body).timeout(PATIENCE).send().await?;
         ensure!(answer.status() == 200, "the sign-in was answered with {}", answer.status());
         let cookie = answer.headers().get("set-cookie").context("no cookie")?.to_str()?;
@@ -137,14 +142,34 @@ impl Server {
 
     /// Starts it, at first or again, on the same address and data, and waits until it is ready.
     pub async fn start(&mut self) -> Result<()> {
+        self.start_unready()?;
+        self.until_ready().await
+    }
+
+    /// Starts it as a supervisor does, which does not wait.
+    pub fn start_unready(&mut self) -> Result<()> {
         ensure!(self.process.is_none(), "the server already runs");
         self.lives += 1;
         let log = File::create(self.log_path())?;
         let mut command = self.command();
         command.arg("serve").stdout(log.try_clone()?).stderr(log).stdin(Stdio::null());
         self.process = Some(command.spawn().context("the server cannot be started")?);
-        let ready = self.until_ready().await;
+        Ok(())
+    }
+
+    pub async fn until_ready(&mut self) -> Result<()> {
+        let ready = self.look_until_ready().await;
         ready.with_context(|| format!("the server did not get ready; it said:\n{}", self.log()))
+    }
+
+    /// Whether it does not run, because it was killed or has ended by itself.
+    pub fn has_ended(&mut self) -> Result<bool> {
+        let Some(process) = &mut self.process else { return Ok(true) };
+        let has_ended = process.try_wait()?.is_some();
+        if has_ended {
+            self.process = None;
+        }
+        Ok(has_ended)
     }
 
     /// SIGKILL: nothing is flushed, nobody is told.
@@ -182,7 +207,7 @@ impl Server {
         Ok(kibibytes * 1024)
     }
 
-    async fn until_ready(&mut self) -> Result<()> {
+    async fn look_until_ready(&mut self) -> Result<()> {
         let address = until("the server's address", async || {
             self.still_runs()?;
             Ok(self.log().lines().find_map(address_in))
@@ -249,7 +274,7 @@ fn address_in(line: &str) -> Option<SocketAddr> {
     rest[..end].parse().ok()
 }
 
-fn last_lines(text: &str, count: usize) -> String {
+pub(crate) fn last_lines(text: &str, count: usize) -> String {
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(count)..].join("\n")
 }

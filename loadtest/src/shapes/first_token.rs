@@ -10,25 +10,16 @@ use crate::{
 };
 use anyhow::{Context, Result};
 use promptroom_protocol::{RunCursor, RunId, ServerFrame};
+use std::net::SocketAddr;
 use tokio::time::Instant;
 
 const SHAPE: &str = "first-token";
 const COMMITS: usize = 200;
 
 pub async fn measure(lab: &Lab) -> Result<Vec<Figure>> {
-    let rounds = if lab.quick { 30 } else { 200 };
+    let rounds = rounds(lab);
     let model = lab.first_token_model();
-    let direct = Latency::default();
-    let mut connection = connect_upstream(lab.upstream.address()).await?;
-    for round in 0..rounds + WARM_UP_ROUNDS {
-        let started = Instant::now();
-        let mut events = ask_upstream(&mut connection, &model).await?;
-        while token_of(&events.next().await?.context("the upstream sent no token")?.data).is_none() {}
-        if round >= WARM_UP_ROUNDS {
-            direct.record(started.elapsed());
-        }
-        while events.next().await?.is_some() {}
-    }
+    let direct = directly(lab.upstream.address(), &model, rounds).await?;
     let Some(subject) = lab.subject().await? else {
         return Ok(vec![
             Figure::new(SHAPE, "direct: p50", "ms", direct.p50_ms()),
@@ -36,25 +27,51 @@ pub async fn measure(lab: &Lab) -> Result<Vec<Figure>> {
         ]);
     };
     let disk = time_commits(subject.data_dir(), COMMITS).await?;
-    let ours = Latency::default();
     subject.prompt("first-token").await?;
     let mut client =
         Client::connect(&subject.base(), "first-token", &ConnectOptions::page(&subject.token)).await?;
     client.join().await?;
+    let ours = through(&mut client, &model, rounds).await?;
+    Ok(rows(&direct, &ours, &disk))
+}
+
+pub(super) fn rounds(lab: &Lab) -> usize {
+    if lab.quick { 30 } else { 200 }
+}
+
+/// Asking the upstream itself, as a server would.
+pub(super) async fn directly(upstream: SocketAddr, model: &str, rounds: usize) -> Result<Latency> {
+    let delays = Latency::default();
+    let mut connection = connect_upstream(upstream).await?;
+    for round in 0..rounds + WARM_UP_ROUNDS {
+        let started = Instant::now();
+        let mut events = ask_upstream(&mut connection, model).await?;
+        while token_of(&events.next().await?.context("the upstream sent no token")?.data).is_none() {}
+        if round >= WARM_UP_ROUNDS {
+            delays.record(started.elapsed());
+        }
+        while events.next().await?.is_some() {}
+    }
+    Ok(delays)
+}
+
+/// Pressing Run in a room, and watching.
+pub(super) async fn through(client: &mut Client, model: &str, rounds: usize) -> Result<Latency> {
+    let delays = Latency::default();
     for round in 0..rounds + WARM_UP_ROUNDS {
         let started = Instant::now();
         let run = client.run(Some(&format!("load/{model}"))).await?.id;
         client.watch(run, RunCursor::START).await?;
         client.wait_for("records", |frame| is_records(frame, run).then_some(())).await?;
         if round >= WARM_UP_ROUNDS {
-            ours.record(started.elapsed());
+            delays.record(started.elapsed());
         }
         client.wait_for("end", |frame| is_end(frame, run).then_some(())).await?;
     }
-    Ok(rows(&direct, &ours, &disk))
+    Ok(delays)
 }
 
-const WARM_UP_ROUNDS: usize = 5;
+pub(super) const WARM_UP_ROUNDS: usize = 5;
 
 fn rows(direct: &Latency, ours: &Latency, disk: &Latency) -> Vec<Figure> {
     let added = |quantile: f64| ours.quantile_ms(quantile) - direct.quantile_ms(quantile);
@@ -72,10 +89,10 @@ fn rows(direct: &Latency, ours: &Latency, disk: &Latency) -> Vec<Figure> {
     ]
 }
 
-fn is_records(frame: &ServerFrame<'_>, wanted: RunId) -> bool {
+pub(super) fn is_records(frame: &ServerFrame<'_>, wanted: RunId) -> bool {
     matches!(frame, ServerFrame::Records(records) if records.run == wanted)
 }
 
-fn is_end(frame: &ServerFrame<'_>, wanted: RunId) -> bool {
+pub(super) fn is_end(frame: &ServerFrame<'_>, wanted: RunId) -> bool {
     matches!(frame, ServerFrame::End { run, .. } if *run == wanted)
 }

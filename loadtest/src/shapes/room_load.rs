@@ -43,7 +43,7 @@ pub struct RoomLoad {
 /// What came of it, within the window.
 #[derive(Debug)]
 pub struct RoomOutcome {
-    /// Processor time of the measured process.
+    /// Processor time of the measured processes.
     pub cpu: Duration,
     /// Processor time of this process: near the window's length, the figures are the generator's.
     pub generator_cpu: Duration,
@@ -54,6 +54,8 @@ pub struct RoomOutcome {
     pub errors: u64,
     pub reasons: Vec<String>,
     pub latency: Latency,
+    /// Of edits written on another node than they were read on.
+    pub crossed: Latency,
     pub saved: Latency,
 }
 
@@ -73,7 +75,23 @@ struct Tally {
     errors: AtomicU64,
     reasons: Mutex<Vec<String>>,
     latency: Latency,
+    crossed: Latency,
     saved: Latency,
+}
+
+/// Where a member is: one of so many nodes.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    node: u64,
+    nodes: u64,
+}
+
+/// What a member counts what it reads by, and where to.
+#[derive(Clone, Copy, Debug)]
+struct Reading<'a> {
+    place: Place,
+    window: Window,
+    tally: &'a Tally,
 }
 
 /// When edits count, and when the last one is written.
@@ -89,8 +107,8 @@ impl Window {
     }
 }
 
-/// Puts the load on `target`, whose process has `account`; rooms are named after `name`.
-pub async fn run(load: &RoomLoad, target: &Target, account: Account, name: &str) -> Result<RoomOutcome> {
+/// Puts the load on `target`, whose processes have `accounts`; rooms are named after `name`.
+pub async fn run(load: &RoomLoad, target: &Target, accounts: &[Account], name: &str) -> Result<RoomOutcome> {
     let members = join_all(load, target, name).await?;
     let from = Stamp::now().after(load.warm_up);
     let window = Window { from, until: from.after(load.window) };
@@ -101,14 +119,16 @@ pub async fn run(load: &RoomLoad, target: &Target, account: Account, name: &str)
     for (index, member) in members.into_iter().enumerate() {
         let seat = index % load.members;
         let phase = interval.mul_f64((seat as f64 + rand::random::<f64>()) / load.writers as f64);
-        let schedule = (seat < load.writers).then(|| Schedule::new(Stamp::now().after(phase), interval));
-        tasks.start(take_part(member, schedule, window, Arc::clone(&tally)));
+        let place = Place { node: target.node_of(index) as u64, nodes: target.nodes() as u64 };
+        let schedule =
+            (seat < load.writers).then(|| Schedule::new(Stamp::now().after(phase), interval, place));
+        tasks.start(take_part(member, schedule, place, window, Arc::clone(&tally)));
     }
 
     sleep_until(window.from.instant()).await;
-    let before = (account.cpu()?, Account::own().cpu()?);
+    let before = (cpu_of(accounts)?, Account::own().cpu()?);
     sleep_until(window.until.instant()).await;
-    let after = (account.cpu()?, Account::own().cpu()?);
+    let after = (cpu_of(accounts)?, Account::own().cpu()?);
     wait_for_the_rest(&tally, load.members as u64 - 1).await;
     tasks.stop().await;
 
@@ -124,8 +144,13 @@ pub async fn run(load: &RoomLoad, target: &Target, account: Account, name: &str)
         errors: tally.errors.into_inner(),
         reasons: tally.reasons.into_inner().unwrap_or_else(PoisonError::into_inner),
         latency: tally.latency,
+        crossed: tally.crossed,
         saved: tally.saved,
     })
+}
+
+fn cpu_of(accounts: &[Account]) -> Result<Duration> {
+    accounts.iter().map(|account| account.cpu()).sum()
 }
 
 /// Joins the first member of each room before the others, so that each room is made once.
@@ -175,16 +200,24 @@ struct Schedule {
 }
 
 impl Schedule {
-    fn new(first: Stamp, interval: Duration) -> Self {
+    fn new(first: Stamp, interval: Duration, place: Place) -> Self {
+        let writer = Writer::random_of(place.node, place.nodes);
         // The first document frame of a page member is its SyncStep2.
-        Schedule { next: first, interval, writer: Writer::random(), unsaved: VecDeque::new(), frames: 1 }
+        Schedule { next: first, interval, writer, unsaved: VecDeque::new(), frames: 1 }
     }
 }
 
-async fn take_part(mut member: Member, mut schedule: Option<Schedule>, window: Window, tally: Arc<Tally>) {
+async fn take_part(
+    mut member: Member,
+    mut schedule: Option<Schedule>,
+    place: Place,
+    window: Window,
+    tally: Arc<Tally>,
+) {
+    let reading = Reading { place, window, tally: &tally };
     let ended = match &mut schedule {
-        Some(schedule) => write_and_read(&mut member, schedule, window, &tally).await,
-        None => read(&mut member, window, &tally).await,
+        Some(schedule) => write_and_read(&mut member, schedule, reading).await,
+        None => read(&mut member, reading).await,
     };
     let Err(error) = ended else { return };
     tally.errors.fetch_add(1, Relaxed);
@@ -194,19 +227,15 @@ async fn take_part(mut member: Member, mut schedule: Option<Schedule>, window: W
     }
 }
 
-async fn read(member: &mut Member, window: Window, tally: &Tally) -> Result<()> {
+async fn read(member: &mut Member, reading: Reading<'_>) -> Result<()> {
     loop {
         let frame = member.receive().await?;
-        count(&frame, window, tally)?;
+        count(&frame, reading)?;
     }
 }
 
-async fn write_and_read(
-    member: &mut Member,
-    schedule: &mut Schedule,
-    window: Window,
-    tally: &Tally,
-) -> Result<()> {
+async fn write_and_read(member: &mut Member, schedule: &mut Schedule, reading: Reading<'_>) -> Result<()> {
+    let Reading { window, tally, .. } = reading;
     let timer = sleep_until(schedule.next.instant());
     tokio::pin!(timer);
     while schedule.next < window.until {
@@ -222,39 +251,37 @@ async fn write_and_read(
                     schedule.unsaved.push_back((schedule.frames, intended));
                 }
             }
-            frame = member.receive() => take(member, &frame?, schedule, window, tally)?,
+            frame = member.receive() => take(member, &frame?, schedule, reading)?,
         }
     }
     tally.writing.fetch_sub(1, Relaxed);
     loop {
         let frame = member.receive().await?;
-        take(member, &frame, schedule, window, tally)?;
+        take(member, &frame, schedule, reading)?;
     }
 }
 
-fn take(
-    member: &Member,
-    frame: &Bytes,
-    schedule: &mut Schedule,
-    window: Window,
-    tally: &Tally,
-) -> Result<()> {
+fn take(member: &Member, frame: &Bytes, schedule: &mut Schedule, reading: Reading<'_>) -> Result<()> {
     let saved = member.saved();
     while let Some((_, intended)) = schedule.unsaved.pop_front_if(|(number, _)| *number <= saved) {
-        tally.saved.since(intended);
+        reading.tally.saved.since(intended);
     }
-    count(frame, window, tally)
+    count(frame, reading)
 }
 
-fn count(frame: &Bytes, window: Window, tally: &Tally) -> Result<()> {
+fn count(frame: &Bytes, reading: Reading<'_>) -> Result<()> {
     // Only document frames are counted; the rest is not even decoded.
     if frame.first() != Some(&0) {
         return Ok(());
     }
     let ServerFrame::Sync(SyncStep::Update(update)) = ServerFrame::decode(frame)? else { return Ok(()) };
-    for stamp in stamps(update)?.into_iter().filter(|stamp| window.holds(*stamp)) {
+    let Reading { place, window, tally } = reading;
+    for (client, stamp) in stamps(update)?.into_iter().filter(|(_, stamp)| window.holds(*stamp)) {
         tally.delivered.fetch_add(1, Relaxed);
         tally.latency.since(stamp);
+        if client % place.nodes != place.node {
+            tally.crossed.since(stamp);
+        }
     }
     Ok(())
 }
@@ -276,7 +303,7 @@ mod tests {
     const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
     async fn check(target: Target) {
-        let outcome = run(&LOAD, &target, Account::own(), "room").await.unwrap();
+        let outcome = run(&LOAD, &target, &[Account::own()], "room").await.unwrap();
         assert_eq!((outcome.sent, outcome.delivered, outcome.lost), (300, 900, 0), "{:?}", outcome.reasons);
         assert_eq!((outcome.latency.count(), outcome.errors), (900, 0), "{:?}", outcome.reasons);
     }

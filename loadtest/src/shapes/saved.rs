@@ -32,7 +32,8 @@ pub async fn measure(lab: &Lab) -> Result<Vec<Figure>> {
         disk_p50.push(disk.p50_ms());
         disk_p99.push(disk.p99_ms());
         let outcome =
-            run_rooms(&load, &subject.target(), subject.process.account(), &format!("saved-{round}")).await?;
+            run_rooms(&load, &subject.target(), &[subject.process.account()], &format!("saved-{round}"))
+                .await?;
         marks += outcome.saved.count();
         p50.push(outcome.saved.p50_ms());
         p99.push(outcome.saved.p99_ms());

@@ -165,7 +165,7 @@ async fn ending(mut client: Client) -> String {
 /// A member that has joined and reads nothing more.
 async fn join_stalled(target: &Target, room: &str) -> Result<Client> {
     let (base, options) = match target {
-        Target::Promptroom { base, token, .. } => (base.clone(), ConnectOptions::page(token)),
+        Target::Promptroom { bases, token, .. } => (bases[0].clone(), ConnectOptions::page(token)),
         Target::Relay(address) | Target::Raw(address) => (address.to_string(), ConnectOptions::stock("none")),
     };
     let options = ConnectOptions {

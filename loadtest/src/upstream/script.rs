@@ -18,6 +18,8 @@ pub const MODELS: &[&str] = &[
 ];
 
 const TOKENS_MAX: u64 = 10_000_000;
+/// Of a numbered token.
+const NUMBER_BYTES: usize = 8;
 
 /// One way to answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,11 +27,22 @@ pub struct Script {
     pub first_after: Duration,
     /// Zero is as fast as it is read.
     pub interval: Duration,
+    /// Where the output begins: behind what a prefill holds of it already.
+    pub from: Start,
+    /// Of the whole output, a prefill included.
     pub tokens: u64,
     pub text: Text,
     pub ending: Ending,
     /// No stream at all, but this status.
     pub refuses: Option<StatusCode>,
+}
+
+/// A place in the output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Start {
+    pub token: u64,
+    /// Of that token.
+    pub bytes: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +75,7 @@ impl Script {
         let plain = Script {
             first_after: Duration::ZERO,
             interval: Duration::ZERO,
+            from: Start::default(),
             tokens: 0,
             text: Text::Numbered,
             ending: Ending::Finish,
@@ -91,11 +105,25 @@ impl Script {
         Some(script)
     }
 
+    /// The script after what the request ends with, if that is a numbered answer that has begun.
+    pub fn continued(self, request: &Value) -> Script {
+        let last = request["messages"].as_array().and_then(|messages| messages.last());
+        let begun = last.filter(|message| message["role"] == "assistant");
+        let Some(begun) = begun.and_then(|message| message["content"].as_str()) else { return self };
+        if self.text != Text::Numbered || !numbered_text(self.tokens).starts_with(begun) {
+            return self;
+        }
+        let from = Start { token: (begun.len() / NUMBER_BYTES) as u64, bytes: begun.len() % NUMBER_BYTES };
+        Script { from, ..self }
+    }
+
     /// The script within the request's own limit, and why it then stops.
     pub fn limited(self, request: &Value) -> (Script, &'static str) {
         let limit = ["max_completion_tokens", "max_tokens"].iter().find_map(|name| request[*name].as_u64());
         match limit {
-            Some(limit) if limit < self.tokens => (Script { tokens: limit, ..self }, "length"),
+            Some(limit) if self.from.token + limit < self.tokens => {
+                (Script { tokens: self.from.token + limit, ..self }, "length")
+            }
             _ => (self, "stop"),
         }
     }

@@ -46,7 +46,8 @@ pub(super) struct TokenStream {
     started_at: Stamp,
     /// What stands before and after the text of a token's event.
     around: (String, String),
-    sent: u64,
+    /// The number of the next token.
+    next: u64,
     timer: Pin<Box<Sleep>>,
     phase: Phase,
 }
@@ -60,7 +61,7 @@ enum Phase {
 
 impl TokenStream {
     pub(super) fn new(script: Script, request: Value, witness: Arc<Witness>) -> Self {
-        let (script, finish_reason) = script.limited(&request);
+        let (script, finish_reason) = script.continued(&request).limited(&request);
         witness.opened();
         let started_at = Stamp::now();
         TokenStream {
@@ -70,24 +71,30 @@ impl TokenStream {
             finish_reason,
             witness,
             started_at,
-            sent: 0,
+            next: script.from.token,
             timer: Box::pin(sleep_until(started_at.after(script.first_after).instant())),
             phase: Phase::Tokens,
         }
     }
 
     fn due(&self) -> Stamp {
-        let nanos = self.script.interval.as_nanos() as u64 * self.sent;
+        let nanos = self.script.interval.as_nanos() as u64 * self.sent();
         self.started_at.after(self.script.first_after).after(std::time::Duration::from_nanos(nanos))
     }
 
+    fn sent(&self) -> u64 {
+        self.next - self.script.from.token
+    }
+
     fn token(&mut self) -> Bytes {
-        let text = self.script.text.token(self.sent, self.due());
-        self.sent += 1;
+        let text = self.script.text.token(self.next, self.due());
+        let begun = if self.sent() == 0 { self.script.from.bytes } else { 0 };
+        let text = &text[begun..];
+        self.next += 1;
         self.witness.sent(text.len());
         // Tokens need no escaping, so nothing is encoded again for each of them.
         let (before, after) = &self.around;
-        Bytes::from([before, text.as_str(), after].concat())
+        Bytes::from([before, text, after].concat())
     }
 
     fn closing(&self) -> VecDeque<Bytes> {
@@ -95,7 +102,7 @@ impl TokenStream {
         if self.request["stream_options"]["include_usage"] == Value::Bool(true) {
             let mut chunk = self.chunk(&json!({}), None);
             chunk["choices"] = json!([]);
-            chunk["usage"] = usage(&self.request, self.sent);
+            chunk["usage"] = usage(&self.request, self.sent());
             events.push_back(event(&chunk));
         }
         events.push_back(Bytes::from_static(b"data: [DONE]\n\n"));
@@ -118,8 +125,8 @@ impl Body for TokenStream {
         let stream = self.get_mut();
         loop {
             match &mut stream.phase {
-                Phase::Tokens if stream.sent < stream.script.tokens => {
-                    if !stream.script.interval.is_zero() || stream.sent == 0 {
+                Phase::Tokens if stream.next < stream.script.tokens => {
+                    if !stream.script.interval.is_zero() || stream.sent() == 0 {
                         ready!(stream.timer.as_mut().poll(context));
                     }
                     let token = stream.token();
@@ -159,7 +166,7 @@ impl Drop for TokenStream {
         };
         self.witness.ended(StreamRecord {
             request: std::mem::take(&mut self.request),
-            tokens: self.sent,
+            tokens: self.sent(),
             end,
             started_at: self.started_at,
             ended_at: Stamp::now(),

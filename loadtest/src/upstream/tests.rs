@@ -10,10 +10,15 @@ use std::time::Duration;
 const LIMIT: Duration = Duration::from_secs(5);
 
 async fn ask(upstream: &Upstream, model: &str) -> Result<Events> {
+    ask_to_continue(upstream, model, None).await
+}
+
+async fn ask_to_continue(upstream: &Upstream, model: &str, begun: Option<&str>) -> Result<Events> {
     let api = Api { address: upstream.address(), token: None };
+    let mut messages = vec![json!({"role": "user", "content": "two words"})];
+    messages.extend(begun.map(|text| json!({"role": "assistant", "content": text})));
     let body = json!({
-        "model": model, "stream": true, "stream_options": {"include_usage": true},
-        "messages": [{"role": "user", "content": "two words"}],
+        "model": model, "stream": true, "stream_options": {"include_usage": true}, "messages": messages,
     });
     Events::read(api.request(Method::POST, "/v1/chat/completions", &[], Some(&body)).await?)
 }
@@ -48,6 +53,18 @@ async fn numbered_tokens_come_whole_with_reason_and_usage() {
     assert_eq!(rest[2], "done");
     let counts = upstream.wait_for(LIMIT, |counts| counts.open == 0).await.unwrap();
     assert_eq!((counts.finished, counts.closed_by_client, counts.cut), (1, 0, 0));
+}
+
+#[tokio::test]
+async fn an_answer_that_has_begun_goes_on_where_it_is() {
+    let upstream = Upstream::start().await.unwrap();
+    let whole = numbered_text(30);
+    for begun in [8, 15, 16, 17] {
+        let mut events = ask_to_continue(&upstream, "numbered-30", Some(&whole[..begun])).await.unwrap();
+        let (rest, ends) = read(&mut events).await.unwrap();
+        assert_eq!(rest, whole[begun..]);
+        assert_eq!(ends[1]["usage"]["completion_tokens"], 30 - begun / 8);
+    }
 }
 
 #[tokio::test]

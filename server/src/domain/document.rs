@@ -143,6 +143,12 @@ impl Document {
         self.enter(frame, Sender::Client)
     }
 
+    /// Applies a row that somebody else has written. What it may cost was checked when it came in, and it is never
+    /// refused for its size; one that does not fit means that this is not the document that it was written to.
+    pub fn apply_durable(&mut self, row: &[u8]) -> Result<Applied, ApplyError> {
+        self.enter(row, Sender::Store)
+    }
+
     fn enter(&mut self, frame: &[u8], sender: Sender) -> Result<Applied, ApplyError> {
         let scanned = scan(frame)?;
         let plan = self.index.plan(&scanned)?;
@@ -157,7 +163,7 @@ impl Document {
         }
         let update = Update::decode_v1(frame).map_err(|_| FrameRefusal::Malformed)?;
         let adds = plan.adds_structs();
-        if adds && !self.has_room_for(frame.len())? {
+        if adds && sender == Sender::Client && !self.has_room_for(frame.len())? {
             return Err(FrameRefusal::TooLarge.into());
         }
         let (applied, deleted) = self.write(|txn| txn.apply_update(update).is_ok())?;

@@ -3,7 +3,14 @@
 //! A document entry leaves the ring only when it is durable; everything else may leave as soon as the ring is
 //! over its bounds. Readers hold a position and ask for what came after it, so a slow reader costs nothing:
 //! when the ring has moved on it is told of the gap and joins again.
+//!
+//! Positions are the order in which this node saw the entries, and no other node has them. What nodes agree upon
+//! is the `seq` that the database gave a row. A node has all rows up to its `head_seq`; of those above it, it may
+//! have some: its own commit can land behind rows of others that have not arrived here.
 
+mod ahead;
+
+use ahead::Ahead;
 use bytes::Bytes;
 use promptroom_protocol::{Seq, ServerFrame, SyncStep};
 use std::collections::VecDeque;
@@ -50,6 +57,10 @@ pub enum Audience {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap;
 
+/// The rows of others have been missing for so long that it is not worth keeping track of ours behind them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooFarAhead;
+
 #[derive(Debug)]
 struct Slot {
     entry: Entry,
@@ -69,12 +80,17 @@ pub struct Log {
     first: u64,
     /// The newest document entry that has left the ring; readers of documents only are not concerned by others.
     left_document: Position,
+    /// The highest row that has left the ring, or was never in it.
+    left_seq: Seq,
     slots: VecDeque<Slot>,
     bytes: usize,
     /// Everything up to here is durable.
     durable: Position,
     unwritten_bytes: usize,
     head_seq: Seq,
+    /// Whoever has all entries up to here has all rows up to `head_seq`.
+    head_position: Position,
+    ahead: Ahead,
 }
 
 impl Log {
@@ -84,11 +100,14 @@ impl Log {
             limits,
             first: 1,
             left_document: Position(0),
+            left_seq: head,
             slots: VecDeque::new(),
             bytes: 0,
             durable: Position(0),
             unwritten_bytes: 0,
             head_seq: head,
+            head_position: Position(0),
+            ahead: Ahead::default(),
         }
     }
 
@@ -100,18 +119,33 @@ impl Log {
         self.durable
     }
 
-    /// The newest durable row of the document.
+    /// Every row of the document up to this one is here.
     pub fn head_seq(&self) -> Seq {
         self.head_seq
     }
 
+    /// The position up to which a reader must have been sent the log before it may be told of `head_seq`.
+    pub fn head_position(&self) -> Position {
+        self.head_position
+    }
+
     /// Appends a document update as it came in; it must be written before it may leave.
     pub fn append_update(&mut self, update: &[u8], author: Option<SocketId>) -> Position {
-        let frame = ServerFrame::Sync(SyncStep::Update(update)).encode();
-        let update = frame.slice(frame.len() - update.len()..);
         self.unwritten_bytes += update.len();
-        let row = Row { update, seq: None };
-        self.push(Slot { entry: Entry { frame, audience: Audience::AllBut(author) }, document: Some(row) })
+        self.append_document(update, author, None)
+    }
+
+    /// Appends the row after the last one known, which somebody else has written. It is durable, but the durable
+    /// mark passes it only when all of ours before it are. `None` if it is not that row.
+    pub fn append_row(&mut self, update: &[u8], seq: Seq) -> Option<Position> {
+        if seq.0 != self.head_seq.0 + 1 {
+            return None;
+        }
+        let position = self.append_document(update, None, Some(seq));
+        self.move_head(seq, position);
+        self.settle();
+        self.trim();
+        Some(position)
     }
 
     /// Appends one of our own frames, whose truth is elsewhere (a run's row, a member's name).
@@ -152,8 +186,7 @@ impl Log {
         let mut updates = Vec::new();
         let mut last = self.durable;
         let mut bytes = 0;
-        let skip = (self.durable.0 + 1).saturating_sub(self.first) as usize;
-        for (index, slot) in self.slots.iter().enumerate().skip(skip) {
+        for (index, slot) in self.slots.iter().enumerate().skip(self.settled()) {
             let Some(row) = slot.document.as_ref().filter(|row| row.seq.is_none()) else { continue };
             if !updates.is_empty() && bytes + row.update.len() > bytes_max {
                 break;
@@ -165,59 +198,64 @@ impl Log {
         (!updates.is_empty()).then_some((updates, last))
     }
 
-    /// The updates up to `last` were committed as consecutive rows, the first of which is `first_seq`.
-    pub fn written(&mut self, last: Position, first_seq: Seq) {
+    /// The updates up to `last` were committed as consecutive rows, the first of which is `first_seq`. It may lie
+    /// beyond the row after `head_seq`, or among those that are known because they came back from the store.
+    pub fn written(&mut self, last: Position, first_seq: Seq) -> Result<(), TooFarAhead> {
         let mut seq = first_seq;
-        let skip = (self.durable.0 + 1).saturating_sub(self.first) as usize;
-        for (index, slot) in self.slots.iter_mut().enumerate().skip(skip) {
-            if self.first + index as u64 > last.0 {
+        let mut newest = None;
+        let settled = self.settled();
+        for (index, slot) in self.slots.iter_mut().enumerate().skip(settled) {
+            let position = Position(self.first + index as u64);
+            if position > last {
                 break;
             }
             let Some(row) = slot.document.as_mut().filter(|row| row.seq.is_none()) else { continue };
             row.seq = Some(seq);
             self.unwritten_bytes -= row.update.len();
-            self.head_seq = seq;
+            newest = Some((seq, position));
             seq = Seq(seq.0 + 1);
+        }
+        if let Some((last_seq, position)) = newest {
+            self.take_own(first_seq, last_seq, position)?;
         }
         self.settle();
         self.trim();
+        Ok(())
     }
 
-    /// Whether edits must wait until more is durable.
+    /// Whether edits must wait until more is durable. Rows of others count where they wait behind ours.
     pub fn is_full_of_unwritten(&self) -> bool {
-        self.unwritten_bytes > self.limits.unwritten_bytes
+        let LogLimits { bytes, unwritten_bytes, .. } = self.limits;
+        self.unwritten_bytes > unwritten_bytes
+            || self.bytes > bytes.saturating_add(unwritten_bytes.saturating_mul(2))
     }
 
     pub fn has_unwritten(&self) -> bool {
         self.unwritten_bytes > 0
     }
 
-    /// Whether the ring still has every row after `seq`.
+    /// Whether the ring still has every row after `seq` that is known here.
     pub fn reaches(&self, seq: Seq) -> bool {
-        let oldest = self.slots.iter().find_map(|slot| slot.document.as_ref()?.seq);
-        seq <= self.head_seq && seq.0 + 1 >= oldest.map_or(self.head_seq.0 + 1, |oldest| oldest.0)
+        seq >= self.left_seq
     }
 
-    /// All rows after `seq` as frames, if the ring still has every one of them, and those that have no row yet.
+    /// All that a reader may lack who has every row up to `seq`: the rows after it and the updates that have no row
+    /// yet, as frames, in the order of the log; unless some of them have left the ring.
     pub fn rows_after(&self, seq: Seq) -> Option<Vec<Bytes>> {
         if !self.reaches(seq) {
             return None;
         }
-        let mut frames = Vec::new();
-        let mut next = Seq(seq.0 + 1);
-        for slot in &self.slots {
-            let Some(row) = &slot.document else { continue };
-            match row.seq {
-                Some(at) if at < next => {}
-                Some(at) if at == next => {
-                    frames.push(slot.entry.frame.clone());
-                    next = Seq(next.0 + 1);
-                }
-                Some(_) => return None,
-                None => frames.push(slot.entry.frame.clone()),
-            }
-        }
-        (next.0 > self.head_seq.0).then_some(frames)
+        let rows =
+            self.slots.iter().filter_map(|slot| Some((&slot.entry.frame, slot.document.as_ref()?.seq)));
+        let lacking = rows.filter(|(_, at)| at.is_none_or(|at| at > seq));
+        Some(lacking.map(|(frame, _)| frame.clone()).collect())
+    }
+
+    fn append_document(&mut self, update: &[u8], author: Option<SocketId>, seq: Option<Seq>) -> Position {
+        let frame = ServerFrame::Sync(SyncStep::Update(update)).encode();
+        let update = frame.slice(frame.len() - update.len()..);
+        let entry = Entry { frame, audience: Audience::AllBut(author) };
+        self.push(Slot { entry, document: Some(Row { update, seq }) })
     }
 
     fn push(&mut self, slot: Slot) -> Position {
@@ -226,10 +264,35 @@ impl Log {
         self.head()
     }
 
+    /// Rows `first` to `last` are ours, the last of them at `position`.
+    fn take_own(&mut self, first: Seq, last: Seq, position: Position) -> Result<(), TooFarAhead> {
+        if first.0 > self.head_seq.0 + 1 {
+            return self.ahead.insert(first, last, position);
+        }
+        // What is known already came back from the store and stands further behind in the log.
+        if last > self.head_seq {
+            self.move_head(last, position);
+        }
+        Ok(())
+    }
+
+    fn move_head(&mut self, seq: Seq, position: Position) {
+        self.head_seq = seq;
+        self.head_position = self.head_position.max(position);
+        while let Some((last, position)) = self.ahead.take_next(self.head_seq) {
+            self.head_seq = last;
+            self.head_position = self.head_position.max(position);
+        }
+    }
+
+    /// How many slots of the ring the durable mark has passed.
+    fn settled(&self) -> usize {
+        (self.durable.0 + 1).saturating_sub(self.first) as usize
+    }
+
     /// Moves the durable mark over everything that needs no more writing.
     fn settle(&mut self) {
-        let skip = (self.durable.0 + 1).saturating_sub(self.first) as usize;
-        for slot in self.slots.iter().skip(skip) {
+        for slot in self.slots.iter().skip(self.settled()) {
             if slot.document.as_ref().is_some_and(|row| row.seq.is_none()) {
                 break;
             }
@@ -243,8 +306,9 @@ impl Log {
         {
             let Some(slot) = self.slots.pop_front() else { return };
             self.bytes -= slot.entry.frame.len();
-            if slot.document.is_some() {
+            if let Some(row) = slot.document {
                 self.left_document = Position(self.first);
+                self.left_seq = self.left_seq.max(row.seq.unwrap_or_default());
             }
             self.first += 1;
         }
@@ -252,96 +316,6 @@ impl Log {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn log(entries: usize) -> Log {
-        Log::new(LogLimits { entries, bytes: 1 << 20, unwritten_bytes: 100 }, Seq(10))
-    }
-
-    fn frames(log: &Log, cursor: u64) -> Result<usize, Gap> {
-        log.since(Position(cursor), false, usize::MAX).map(Iterator::count)
-    }
-
-    #[test]
-    fn an_entry_leaves_only_when_it_is_durable() {
-        let mut log = log(2);
-        for _ in 0..5 {
-            log.append_update(b"edit", None);
-        }
-        assert_eq!(frames(&log, 0), Ok(5));
-        log.written(Position(3), Seq(11));
-        assert_eq!(frames(&log, 0), Err(Gap));
-        assert_eq!(frames(&log, 3), Ok(2), "what is not durable is still there");
-        assert_eq!(log.head_seq(), Seq(13));
-    }
-
-    #[test]
-    fn the_durable_mark_is_the_longest_durable_prefix() {
-        let mut log = log(100);
-        log.append_frame(Bytes::from_static(b"run"));
-        assert_eq!(log.durable(), Position(1), "a frame of ours needs no writing");
-        log.append_update(b"edit", None);
-        log.append_frame(Bytes::from_static(b"run"));
-        assert_eq!(log.durable(), Position(1), "it waits behind the edit before it");
-        let (updates, last) = log.unwritten(usize::MAX).expect("one edit");
-        assert_eq!((updates.len(), last), (1, Position(2)));
-        log.written(last, Seq(11));
-        assert_eq!(log.durable(), Position(3));
-        assert!(!log.has_unwritten());
-    }
-
-    #[test]
-    fn a_batch_is_bounded_but_never_empty() {
-        let mut log = log(100);
-        for _ in 0..3 {
-            log.append_update(&[7; 40], None);
-        }
-        assert!(log.is_full_of_unwritten());
-        let (updates, last) = log.unwritten(50).expect("at least one");
-        assert_eq!((updates.len(), last), (1, Position(1)));
-        log.written(last, Seq(11));
-        assert!(!log.is_full_of_unwritten());
-    }
-
-    #[test]
-    fn rows_after_a_seq_include_what_has_no_row_yet() {
-        let mut log = log(100);
-        log.append_update(b"a", None);
-        log.append_frame(Bytes::from_static(b"run"));
-        log.append_update(b"b", None);
-        log.written(Position(3), Seq(11));
-        log.append_update(b"c", None);
-        assert_eq!(log.rows_after(Seq(10)).map(|rows| rows.len()), Some(3));
-        assert_eq!(log.rows_after(Seq(12)).map(|rows| rows.len()), Some(1));
-        assert_eq!(log.rows_after(Seq(9)), None, "row 10 was never in this ring");
-        assert_eq!(log.rows_after(Seq(13)), None, "nobody can have a row that does not exist");
-    }
-
-    #[test]
-    fn a_reader_of_documents_only_does_not_fall_behind_by_frames_that_it_never_gets() {
-        let mut log = log(2);
-        log.append_update(b"a", None);
-        log.written(Position(1), Seq(11));
-        for _ in 0..5 {
-            log.append_frame(Bytes::from_static(b"run"));
-        }
-        log.append_update(b"b", None);
-        let of_documents = |cursor| log.since(Position(cursor), true, usize::MAX).map(Iterator::last);
-        assert_eq!(frames(&log, 1), Err(Gap));
-        assert_eq!(of_documents(0).map(drop), Err(Gap), "the edit at 1 has left");
-        let last = of_documents(1).expect("nothing of the document has left").expect("an entry");
-        assert_eq!(last.0, Position(7));
-    }
-
-    #[test]
-    fn our_own_frames_can_be_told_again_as_long_as_they_are_there() {
-        let mut log = log(2);
-        log.append_update(b"a", None);
-        log.append_frame(Bytes::from_static(b"run"));
-        assert_eq!(log.own_frames_since(Position(0)), Ok(vec![Bytes::from_static(b"run")]));
-        log.written(Position(2), Seq(11));
-        log.append_frame(Bytes::from_static(b"run"));
-        assert_eq!(log.own_frames_since(Position(0)), Err(Gap));
-    }
-}
+mod random_tests;
+#[cfg(test)]
+mod tests;

@@ -39,6 +39,17 @@ pub enum Read {
     Wait,
 }
 
+/// What became of output that was shown elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// There is more to read.
+    Grown,
+    /// It is known, or of a driver that is no more.
+    Known,
+    /// Something is missing before it, or it is of a driver that is not known here.
+    Gap,
+}
+
 /// The same for a reader that wants records, not frames.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReadRecords {
@@ -122,10 +133,10 @@ impl Output {
         }
     }
 
-    /// Shows what has arrived, encoded once for all readers that keep up. Says whether there was anything.
-    pub fn flush(&mut self) -> bool {
+    /// Shows what has arrived, encoded once for all readers that keep up; where it begins, if there was anything.
+    pub fn flush(&mut self) -> Option<Offset> {
         if self.pending.is_empty() {
-            return false;
+            return None;
         }
         let start = self.visible;
         let first = self.records.len();
@@ -133,10 +144,60 @@ impl Output {
             self.push(block, kind, bytes.freeze());
         }
         self.pending_bytes = 0;
-        // What is too much for one frame is read in parts.
-        let is_one_frame = self.visible - start <= FRAME_BYTES_MAX;
-        self.last_flush = is_one_frame.then(|| (start, self.encode(start, &self.records[first..])));
-        true
+        self.encode_since(start, first);
+        Some(Offset(start))
+    }
+
+    /// Takes what the driver of `epoch` has shown from `offset` on, at another place than this.
+    pub fn take(
+        &mut self,
+        epoch: Epoch,
+        offset: Offset,
+        pieces: impl IntoIterator<Item = (u32, BlockKind, Bytes)>,
+    ) -> Taken {
+        debug_assert!(self.pending.is_empty(), "an output is written here or elsewhere");
+        if self.ended || epoch < self.epoch {
+            return Taken::Known;
+        }
+        if epoch > self.epoch || offset.0 > self.visible {
+            return Taken::Gap;
+        }
+        let (start, first) = (self.visible, self.records.len());
+        let mut known = start - offset.0;
+        for (block, kind, mut bytes) in pieces {
+            let skip = known.min(bytes.len() as u64);
+            known -= skip;
+            self.push(block, kind, bytes.split_off(skip as usize));
+        }
+        if self.visible == start {
+            return Taken::Known;
+        }
+        self.encode_since(start, first);
+        Taken::Grown
+    }
+
+    /// A later driver began at `start`: what was shown from there on is withdrawn, and its readers are told so.
+    pub fn withdraw(&mut self, epoch: Epoch, start: Offset) {
+        if epoch <= self.epoch {
+            return;
+        }
+        self.forget_pending();
+        self.epoch = epoch;
+        self.starts.push((epoch, start));
+        self.last_flush = None;
+        while let Some(last) = self.records.last_mut().filter(|last| last.end() > start.0) {
+            last.bytes.truncate(start.0.saturating_sub(last.offset.0) as usize);
+            if last.bytes.is_empty() {
+                self.records.pop();
+            }
+        }
+        self.visible = self.visible.min(start.0);
+    }
+
+    /// Its driver is gone: what nobody was shown does not count.
+    pub fn forget_pending(&mut self) {
+        self.pending.clear();
+        self.pending_bytes = 0;
     }
 
     /// The run is over: readers that have everything are told so.
@@ -228,6 +289,12 @@ impl Output {
         self.records.push(Record { offset, block, kind, bytes });
     }
 
+    /// One frame for all who have read everything up to `start`; what is too much for one is read in parts.
+    fn encode_since(&mut self, start: u64, first_record: usize) {
+        let is_one_frame = self.visible - start <= FRAME_BYTES_MAX;
+        self.last_flush = is_one_frame.then(|| (start, self.encode(start, &self.records[first_record..])));
+    }
+
     /// The record that holds the byte at `offset`, or the number of records.
     fn index_of(&self, offset: u64) -> usize {
         self.records.partition_point(|record| record.end() <= offset)
@@ -264,138 +331,4 @@ pub fn fitting(text: &str, length: Offset) -> &str {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use uuid::Uuid;
-
-    const RUN: RunId = RunId(Uuid::from_u128(9));
-
-    fn at(epoch: u32, offset: u64) -> RunCursor {
-        RunCursor { epoch: Epoch(epoch), offset: Offset(offset) }
-    }
-
-    /// Reads as a client does and returns the text, what it was rewound to, and whether it was told the end.
-    fn read_all(output: &Output, mut cursor: RunCursor, text: &mut String) -> bool {
-        loop {
-            let (frame, next) = match output.read(cursor) {
-                Read::Frame { frame, next } => (frame, next),
-                Read::End { .. } => return true,
-                Read::Wait => return false,
-            };
-            match ServerFrame::decode(&frame).expect("a frame of ours") {
-                ServerFrame::Records(records) => {
-                    assert_eq!(records.offset, cursor.offset);
-                    for (_, _, bytes) in records.records {
-                        text.push_str(std::str::from_utf8(&bytes).expect("whole characters"));
-                    }
-                }
-                ServerFrame::Rewind { offset, .. } => text.truncate(offset.0 as usize),
-                other => panic!("{other:?}"),
-            }
-            cursor = next;
-        }
-    }
-
-    #[test]
-    fn readers_at_any_offset_get_the_same_bytes() {
-        let mut output = Output::new(RUN);
-        output.append(0, BlockKind::Reasoning, "think ");
-        output.append(1, BlockKind::Text, "héllo ");
-        output.flush();
-        output.append(1, BlockKind::Text, "😀");
-        output.append(1, BlockKind::Text, " bye");
-        output.end();
-        let mut whole = String::new();
-        assert!(read_all(&output, at(1, 0), &mut whole));
-        assert_eq!(whole, "think héllo 😀 bye");
-        for offset in (0..=whole.len()).filter(|offset| whole.is_char_boundary(*offset)) {
-            let mut tail = String::new();
-            assert!(read_all(&output, at(1, offset as u64), &mut tail));
-            assert_eq!(tail, whole[offset..]);
-        }
-    }
-
-    #[test]
-    fn readers_that_keep_up_share_one_encoding() {
-        let mut output = Output::new(RUN);
-        output.append(0, BlockKind::Text, "abc");
-        output.flush();
-        output.append(0, BlockKind::Text, "def");
-        output.flush();
-        let (Read::Frame { frame: one, .. }, Read::Frame { frame: two, .. }) =
-            (output.read(at(1, 3)), output.read(at(1, 3)))
-        else {
-            panic!("both have something to read")
-        };
-        assert_eq!(one.as_ptr(), two.as_ptr());
-    }
-
-    #[test]
-    fn nothing_is_shown_before_a_flush_and_a_reader_ahead_waits() {
-        let mut output = Output::new(RUN);
-        output.append(0, BlockKind::Text, "abc");
-        assert_eq!(output.read(at(1, 0)), Read::Wait);
-        assert_eq!(output.length(), Offset(3));
-        output.flush();
-        assert_eq!(output.read(at(1, 100)), Read::Wait);
-        assert_eq!(output.read(at(2, 0)), Read::Wait);
-    }
-
-    #[test]
-    fn an_older_epoch_is_rewound_to_the_lowest_later_start() {
-        let starts = vec![(Epoch(2), Offset(4)), (Epoch(3), Offset(6))];
-        let records = [(0, BlockKind::Text, Bytes::from_static(b"abcdefgh"))];
-        let output = Output::stored(RUN, Epoch(3), starts, records, true);
-        let rewound = |cursor| match output.read_records(cursor) {
-            ReadRecords::Rewind { cursor } => cursor,
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(rewound(at(1, 8)), at(3, 4));
-        assert_eq!(rewound(at(1, 2)), at(3, 2));
-        assert_eq!(rewound(at(2, 8)), at(3, 6));
-        let mut text = "abcdXXXX".to_owned();
-        assert!(read_all(&output, at(1, 8), &mut text));
-        assert_eq!(text, "abcdefgh");
-    }
-
-    #[test]
-    fn a_reader_far_behind_gets_bounded_frames() {
-        let mut output = Output::new(RUN);
-        for _ in 0..64 {
-            output.append(0, BlockKind::Text, &"x".repeat(16 << 10));
-            output.flush();
-        }
-        let Read::Frame { frame, next } = output.read(at(1, 0)) else { panic!("there is text") };
-        assert!(frame.len() as u64 <= FRAME_BYTES_MAX + 1_024);
-        assert_eq!(next, at(1, FRAME_BYTES_MAX));
-    }
-
-    #[test]
-    fn one_huge_record_is_cut_between_characters() {
-        let text = "日本語😀".repeat(60_000);
-        let mut output = Output::new(RUN);
-        output.append(0, BlockKind::Text, &text);
-        output.flush();
-        let Read::Frame { frame, next } = output.read(at(1, 0)) else { panic!("there is text") };
-        assert!(frame.len() as u64 <= FRAME_BYTES_MAX + 1_024);
-        assert!(next.offset.0 > FRAME_BYTES_MAX - CHARACTER_BYTES_MAX);
-        let mut whole = String::new();
-        output.end();
-        assert!(read_all(&output, at(1, 0), &mut whole));
-        assert_eq!(whole, text);
-        for bytes_max in 0..20 {
-            let records = output.records_from(Offset(0), bytes_max);
-            let taken = &records[0].bytes;
-            assert!(taken.len() as u64 <= bytes_max.max(CHARACTER_BYTES_MAX) && !taken.is_empty());
-            assert!(std::str::from_utf8(taken).is_ok());
-        }
-    }
-
-    #[test]
-    fn an_output_takes_whole_characters_up_to_its_limit() {
-        assert_eq!(fitting("héllo", Offset(0)), "héllo");
-        assert_eq!(fitting("héllo", Offset(OUTPUT_BYTES_MAX - 2)), "h");
-        assert_eq!(fitting("héllo", Offset(OUTPUT_BYTES_MAX - 3)), "hé");
-        assert_eq!(fitting("héllo", Offset(OUTPUT_BYTES_MAX + 9)), "");
-    }
-}
+mod tests;

@@ -3,12 +3,19 @@
 //! A socket speaks for one client id only, the first one it named; entries for others, which stock clients
 //! send along, are dropped silently. Each change gets a version, and a reader asks for what changed since the
 //! version it knows, so a burst of carets becomes one frame per reader.
+//!
+//! The sockets of other nodes are here as those nodes tell of them (`presence/elsewhere.rs`). The node that has the
+//! socket decides: an id that a socket here holds is never taken over by another person's there.
+
+mod elsewhere;
+
+pub use elsewhere::{Change, HeardElsewhere};
 
 use crate::domain::log::SocketId;
 use bytes::{Bytes, BytesMut};
-use promptroom_protocol::{FrameError, Reader, ServerFrame, put_bytes, put_varint};
+use promptroom_protocol::{FrameError, Person, Reader, ServerFrame, put_bytes, put_varint};
 use serde::de::IgnoredAny;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 /// A departed member's entry is told for this long, which is longer than any reader may lag.
 const FAREWELL_MS: u64 = 40_000;
@@ -22,23 +29,39 @@ const NESTING_MAX: usize = 64;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PresenceVersion(pub u64);
 
+/// Who speaks for a client id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Holder {
+    Here(SocketId),
+    /// A socket of another node, and whose it is.
+    Elsewhere(Person),
+    /// Whoever did has left.
+    Nobody,
+}
+
 #[derive(Debug)]
 struct Present {
-    socket: Option<SocketId>,
+    holder: Holder,
     clock: u64,
     /// JSON as the client sent it, or `null` once gone.
     state: Bytes,
     version: PresenceVersion,
     at_ms: u64,
+    /// What other nodes were last told, and when.
+    shared: Option<(Bytes, u64)>,
+    /// Whether they are to be told of it.
+    to_share: bool,
 }
 
 #[derive(Debug, Default)]
 pub struct Presence {
-    present: HashMap<u64, Present>,
+    present: BTreeMap<u64, Present>,
     by_version: BTreeMap<PresenceVersion, u64>,
     newest: PresenceVersion,
     /// The last frame that was told and from which version on: readers that keep up share it.
     told: Option<(PresenceVersion, PresenceVersion, Bytes)>,
+    /// Client ids of which other nodes are to be told.
+    to_share: Vec<u64>,
 }
 
 /// What came of a member's awareness frame.
@@ -69,7 +92,7 @@ impl Presence {
     }
 
     /// Takes a socket's awareness update. `own` is the client id it speaks for, if it has named one, and
-    /// `may_take` says whether it may take an id over from another socket (the same person's, after a reconnect).
+    /// `may_take` says whether it may take an id over from another holder (the same person's, after a reconnect).
     pub fn hear(
         &mut self,
         socket: SocketId,
@@ -77,7 +100,7 @@ impl Presence {
         update: &[u8],
         limit_bytes: usize,
         now_ms: u64,
-        may_take: impl Fn(SocketId) -> bool,
+        may_take: impl Fn(&Holder) -> bool,
     ) -> Result<Heard, PresenceError> {
         let mut reader = Reader::new(update);
         let count = reader.varint()?;
@@ -102,11 +125,11 @@ impl Presence {
             }
             let mut clock = clock;
             if let Some(present) = self.present.get(&client) {
-                let other = present.socket.filter(|holder| *holder != socket);
-                if other.is_some_and(|holder| !may_take(holder)) {
+                let is_own = present.holder == Holder::Here(socket);
+                if !is_own && present.holder != Holder::Nobody && !may_take(&present.holder) {
                     continue;
                 }
-                if clock == present.clock && present.state == state && present.socket == Some(socket) {
+                if clock == present.clock && present.state == state && is_own {
                     continue;
                 }
                 // Frames of one socket come in order, so a clock that lags is one of before its farewell.
@@ -115,7 +138,8 @@ impl Presence {
             if own.is_none() && heard.named.is_none() {
                 heard.named = Some(client);
             }
-            self.put(client, Some(socket), clock, Bytes::copy_from_slice(state), now_ms);
+            self.put(client, Holder::Here(socket), clock, Bytes::copy_from_slice(state), now_ms);
+            self.share(client);
             heard.changed = true;
         }
         reader.end()?;
@@ -125,9 +149,10 @@ impl Presence {
     /// The socket is gone: everybody is told, unless another socket speaks for the id by now.
     pub fn leave(&mut self, socket: SocketId, own: u64, now_ms: u64) -> bool {
         match self.present.get(&own) {
-            Some(present) if present.socket == Some(socket) => {
+            Some(present) if present.holder == Holder::Here(socket) => {
                 let clock = present.clock + 1;
-                self.put(own, None, clock, Bytes::from_static(b"null"), now_ms);
+                self.put(own, Holder::Nobody, clock, Bytes::from_static(b"null"), now_ms);
+                self.share(own);
                 true
             }
             _ => false,
@@ -136,22 +161,16 @@ impl Presence {
 
     /// Forgets farewells that everybody has heard and members that were not renewed.
     pub fn expire(&mut self, now_ms: u64) -> bool {
-        let stale: Vec<(u64, bool)> = self
-            .present
-            .iter()
-            .filter_map(|(client, present)| {
-                let age_ms = now_ms.saturating_sub(present.at_ms);
-                let gone = &present.state[..] == b"null";
-                let limit_ms = if gone { FAREWELL_MS } else { RENEWAL_MS_MAX };
-                (age_ms > limit_ms).then_some((*client, gone))
-            })
-            .collect();
         let mut changed = false;
-        for (client, gone) in stale {
+        let stale = self.present.iter().filter(|(_, present)| present.is_stale(now_ms));
+        for client in stale.map(|(client, _)| *client).collect::<Vec<u64>>() {
             let Some(present) = self.present.remove(&client) else { continue };
             self.by_version.remove(&present.version);
-            if !gone {
-                self.put(client, None, present.clock + 1, Bytes::from_static(b"null"), now_ms);
+            // Whoever holds it elsewhere may only not have been heard: clients forget by themselves whom they do not
+            // hear of, and would not believe a renewal after a farewell of our making.
+            if matches!(present.holder, Holder::Here(_)) {
+                self.put(client, Holder::Nobody, present.clock + 1, Bytes::from_static(b"null"), now_ms);
+                self.share(client);
                 changed = true;
             }
         }
@@ -176,7 +195,7 @@ impl Presence {
         let mut count = 0;
         for (_, client) in changed {
             let Some(present) = self.present.get(client) else { continue };
-            if version == PresenceVersion::default() && &present.state[..] == b"null" {
+            if version == PresenceVersion::default() && present.is_gone() {
                 continue;
             }
             put_varint(&mut body, *client);
@@ -193,13 +212,32 @@ impl Presence {
         Some(ServerFrame::Awareness(&update).encode())
     }
 
-    fn put(&mut self, client: u64, socket: Option<SocketId>, clock: u64, state: Bytes, now_ms: u64) {
-        if let Some(old) = self.present.get(&client) {
+    fn put(&mut self, client: u64, holder: Holder, clock: u64, state: Bytes, now_ms: u64) {
+        self.newest.0 += 1;
+        let version = self.newest;
+        let old = self.present.remove(&client);
+        if let Some(old) = &old {
             self.by_version.remove(&old.version);
         }
-        self.newest.0 += 1;
-        self.by_version.insert(self.newest, client);
-        self.present.insert(client, Present { socket, clock, state, version: self.newest, at_ms: now_ms });
+        let (shared, to_share) = old.map_or((None, false), |old| (old.shared, old.to_share));
+        self.by_version.insert(version, client);
+        let present = Present { holder, clock, state, version, at_ms: now_ms, shared, to_share };
+        self.present.insert(client, present);
+    }
+}
+
+impl Present {
+    fn is_gone(&self) -> bool {
+        &self.state[..] == b"null"
+    }
+
+    fn is_stale(&self, now_ms: u64) -> bool {
+        let limit_ms = match self.holder {
+            _ if self.is_gone() => FAREWELL_MS,
+            Holder::Elsewhere(_) => elsewhere::RENEWAL_MS_MAX,
+            Holder::Here(_) | Holder::Nobody => RENEWAL_MS_MAX,
+        };
+        now_ms.saturating_sub(self.at_ms) > limit_ms
     }
 }
 
@@ -232,119 +270,4 @@ fn nesting(json: &[u8]) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const A: SocketId = SocketId(1);
-    const B: SocketId = SocketId(2);
-
-    fn update(entries: &[(u64, u64, &str)]) -> Vec<u8> {
-        let mut out = BytesMut::new();
-        put_varint(&mut out, entries.len() as u64);
-        for (client, clock, state) in entries {
-            put_varint(&mut out, *client);
-            put_varint(&mut out, *clock);
-            put_bytes(&mut out, state.as_bytes());
-        }
-        out.to_vec()
-    }
-
-    fn hear(
-        presence: &mut Presence,
-        socket: SocketId,
-        own: Option<u64>,
-        entries: &[(u64, u64, &str)],
-    ) -> Heard {
-        presence.hear(socket, own, &update(entries), 100, 0, |_| false).expect("well-formed")
-    }
-
-    #[test]
-    fn a_renewal_is_told_to_everybody_again() {
-        let mut presence = Presence::default();
-        assert_eq!(hear(&mut presence, A, None, &[(7, 1, "{}")]), Heard { changed: true, named: Some(7) });
-        let before = presence.newest();
-        assert!(hear(&mut presence, A, Some(7), &[(7, 2, "{}")]).changed);
-        assert!(presence.since(before).is_some());
-    }
-
-    #[test]
-    fn entries_for_others_are_dropped_silently() {
-        let mut presence = Presence::default();
-        hear(&mut presence, A, None, &[(7, 1, "{}")]);
-        let heard = hear(&mut presence, B, Some(8), &[(7, 9, "null"), (8, 1, "{}")]);
-        assert_eq!(heard, Heard { changed: true, named: None });
-        assert_eq!(presence.present[&7].clock, 1, "nobody can clear another's presence");
-    }
-
-    #[test]
-    fn another_person_cannot_take_a_living_id_but_the_same_person_can_after_a_reconnect() {
-        let mut presence = Presence::default();
-        hear(&mut presence, A, None, &[(7, 3, "{}")]);
-        let refused = hear(&mut presence, B, None, &[(7, 4, "{}")]);
-        assert_eq!(refused, Heard { changed: false, named: None });
-        let taken = presence.hear(B, None, &update(&[(7, 4, "{}")]), 100, 0, |_| true).expect("well-formed");
-        assert_eq!(taken.named, Some(7));
-        assert!(!presence.leave(A, 7, 0), "the old socket's end no longer concerns the id");
-    }
-
-    #[test]
-    fn a_member_that_comes_back_is_seen_at_once_though_its_clock_is_behind_its_farewell() {
-        let mut presence = Presence::default();
-        hear(&mut presence, A, None, &[(7, 5, "{}")]);
-        presence.leave(A, 7, 0);
-        let told = presence.newest();
-        assert_eq!(hear(&mut presence, B, None, &[(7, 5, "{}")]), Heard { changed: true, named: Some(7) });
-        assert!(presence.since(told).is_some());
-        assert!(presence.present[&7].clock > 6, "or clients that saw the farewell would not believe it");
-    }
-
-    #[test]
-    fn a_newcomer_is_not_told_of_those_who_left() {
-        let mut presence = Presence::default();
-        hear(&mut presence, A, None, &[(7, 1, "{}")]);
-        let known = presence.newest();
-        presence.leave(A, 7, 0);
-        assert!(presence.since(known).is_some(), "those who knew are told");
-        assert_eq!(presence.since(PresenceVersion::default()), None);
-        presence.expire(FAREWELL_MS + 1);
-        assert!(presence.present.is_empty());
-    }
-
-    #[test]
-    fn a_hundred_thousand_forged_ids_leave_one_at_most() {
-        let mut presence = Presence::default();
-        let forged: Vec<(u64, u64, &str)> = (0..100_000).map(|client| (client, 1, "{}")).collect();
-        hear(&mut presence, A, None, &forged);
-        assert_eq!(presence.present.len(), 1);
-        assert_eq!(
-            presence.hear(A, Some(0), &update(&[(0, u64::from(u32::MAX), "{}")]), 100, 0, |_| false),
-            Err(PresenceError::Malformed)
-        );
-    }
-
-    #[test]
-    fn a_huge_count_is_refused_without_reading_on() {
-        let mut bytes = BytesMut::new();
-        put_varint(&mut bytes, 1 << 28);
-        assert_eq!(
-            Presence::default().hear(A, None, &bytes, 100, 0, |_| false),
-            Err(PresenceError::Malformed)
-        );
-    }
-
-    #[test]
-    fn a_state_that_other_clients_cannot_parse_is_refused() {
-        let mut presence = Presence::default();
-        let deep = |levels: usize| format!("{{\"a\":{}{}}}", "[".repeat(levels), "]".repeat(levels));
-        let (bearable, too_deep) = (deep(NESTING_MAX - 1), deep(NESTING_MAX));
-        for wrong in ["", "{", "7", "[]", "{}x", "{\"a\":}", " null", "\"a\"", &too_deep] {
-            let heard = presence.hear(A, None, &update(&[(7, 1, wrong)]), 1_000, 0, |_| false);
-            assert_eq!(heard, Err(PresenceError::Malformed), "{wrong}");
-        }
-        // A name cut within an emoji, as JavaScript writes it, and brackets that are text.
-        for (clock, right) in (1..).zip([r#"{"name":"\ud83d"}"#, r#"{"a":"[[\"{"}"#, &bearable]) {
-            let heard = presence.hear(A, None, &update(&[(7, clock, right)]), 1_000, 0, |_| false);
-            assert!(heard.is_ok(), "{right}");
-        }
-    }
-}
+mod tests;

@@ -1,9 +1,9 @@
 //! A run's states: what ends it how, and what becomes of it when its driver is gone.
 
 use crate::domain::prompt::{ModelRequest, PromptContent};
-use promptroom_protocol::{BlockKind, Offset, RunState, StopReason};
+use promptroom_protocol::{BlockKind, Epoch, Offset, RunState, RunSummary, StopReason};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::{cmp::Ordering, collections::BTreeMap};
 
 /// All that a run was cut from, kept with it: enough to run it again and to restore the draft.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,6 +26,56 @@ pub fn stopped(reason: StopReason) -> RunState {
         | StopReason::Refusal
         | StopReason::Pause
         | StopReason::ContentFilter => RunState::Completed,
+    }
+}
+
+/// How far a run has come: a later one is never followed by an earlier one.
+///
+/// The first terminal state stays; then a later driver counts more, then the state within what it drives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Stage {
+    is_over: bool,
+    epoch: Epoch,
+    step: u8,
+}
+
+impl Stage {
+    pub fn new(epoch: Epoch, state: RunState) -> Stage {
+        let step = match state {
+            RunState::Queued => 0,
+            RunState::Recovering => 1,
+            RunState::Admitted => 2,
+            RunState::Streaming => 3,
+            RunState::Completed
+            | RunState::Truncated
+            | RunState::Cancelled
+            | RunState::Failed
+            | RunState::Interrupted
+            | RunState::Rejected => 4,
+        };
+        Stage { is_over: state.is_terminal(), epoch, step }
+    }
+
+    pub fn of(run: &RunSummary) -> Stage {
+        Stage::new(run.epoch, run.state)
+    }
+}
+
+/// Whether `other` tells more of the same run than `known`, from whomever both come and in whichever order.
+pub fn is_newer(known: &RunSummary, other: &RunSummary) -> bool {
+    let told = |run: &RunSummary| {
+        let is_settled = run.cost.is_some() && run.usage.is_some_and(|usage| !usage.estimated);
+        let tokens = run.usage.map_or(0, |usage| usage.output_tokens);
+        (Stage::of(run), run.bytes, run.attempts, is_settled, run.cost.is_some(), tokens)
+    };
+    match told(other).cmp(&told(known)) {
+        Ordering::Greater => true,
+        Ordering::Less => false,
+        // Only its driver knows its place in the queue and why it pauses: the row that lacks them is not newer.
+        Ordering::Equal => {
+            let differs = (&other.queue, &other.problem) != (&known.queue, &known.problem);
+            differs && (other.queue.is_some() || other.problem.is_some())
+        }
     }
 }
 
@@ -63,6 +113,7 @@ pub fn recover(blocks: &[(u32, BlockKind, &[u8])], attempts: u32, prefill_accept
 #[cfg(test)]
 mod tests {
     use super::*;
+    use promptroom_protocol::{Nanodollars, QueuePlace, Usage};
 
     const TEXT: BlockKind = BlockKind::Text;
 
@@ -86,5 +137,63 @@ mod tests {
     fn a_run_begins_again_only_when_nothing_came_and_only_once() {
         assert_eq!(recover(&[], 1, false), Recovery::Restart);
         assert_eq!(recover(&[], 2, true), Recovery::Interrupt);
+    }
+
+    fn summary(state: RunState, epoch: u32, bytes: u64) -> RunSummary {
+        let json = serde_json::json!({
+            "id": uuid::Uuid::nil(), "prompt": uuid::Uuid::nil(), "number": 1, "origin": "run",
+            "by": { "id": uuid::Uuid::nil(), "name": "Ann", "role": "editor" }, "variant": "main",
+            "model": "demo/markdown", "state": state, "epoch": epoch, "bytes": bytes, "hash": "",
+            "parameters": {}, "created_at_ms": 1, "attempts": 1
+        });
+        serde_json::from_value(json).expect("a summary")
+    }
+
+    #[test]
+    fn a_later_driver_counts_more_than_a_later_state_and_an_end_most() {
+        let rising = [
+            summary(RunState::Queued, 1, 0),
+            summary(RunState::Admitted, 1, 0),
+            summary(RunState::Streaming, 1, 5),
+            summary(RunState::Streaming, 1, 9),
+            summary(RunState::Recovering, 2, 7),
+            summary(RunState::Streaming, 2, 8),
+            summary(RunState::Completed, 2, 8),
+        ];
+        for (place, earlier) in rising.iter().enumerate() {
+            assert!(!is_newer(earlier, earlier), "the same says nothing new");
+            for later in &rising[place + 1..] {
+                assert!(is_newer(earlier, later) && !is_newer(later, earlier), "{later:?}");
+            }
+        }
+        let stale = summary(RunState::Streaming, 3, 100);
+        assert!(!is_newer(&summary(RunState::Interrupted, 2, 8), &stale), "the first end stays");
+    }
+
+    #[test]
+    fn what_a_run_came_to_is_newer_than_its_estimate_and_never_the_other_way_round() {
+        let usage = |estimated| Usage {
+            input_tokens: 1,
+            cached_input_tokens: 0,
+            output_tokens: 5,
+            reasoning_tokens: 0,
+            estimated,
+        };
+        let over = |estimated, cost| RunSummary {
+            usage: Some(usage(estimated)),
+            cost,
+            ..summary(RunState::Cancelled, 1, 5)
+        };
+        let open = over(true, None);
+        let settled = over(false, Some(Nanodollars(3)));
+        assert!(is_newer(&open, &settled) && !is_newer(&settled, &open));
+    }
+
+    #[test]
+    fn only_its_driver_tells_where_a_run_waits() {
+        let row = summary(RunState::Queued, 1, 0);
+        let queue = QueuePlace { position: 2, waiting: 3, reason: "full".to_owned() };
+        let waiting = RunSummary { queue: Some(queue), ..row.clone() };
+        assert!(is_newer(&row, &waiting) && !is_newer(&waiting, &row));
     }
 }

@@ -102,7 +102,7 @@ struct Follower {
     client: MemberId,
     /// As it was last told.
     run: RunSummary,
-    /// None while nobody drives the run.
+    /// None while its output cannot be read.
     reader: Option<Reader>,
     cursor: RunCursor,
     bell: Arc<Notify>,
@@ -204,7 +204,7 @@ impl Follower {
         Some(json("end", &run).id(format!("{cursor}{END}")))
     }
 
-    /// `None` if the client may no longer see the run. Also finds the run's next driver, if it had none.
+    /// `None` if the client may no longer see the run. Also finds the run's output again, if it had none.
     async fn look(&mut self) -> Option<()> {
         self.look_at = Instant::now() + RIGHTS_PACE;
         // With the store away what was known holds, as it does for sockets.
@@ -217,7 +217,7 @@ impl Follower {
         Some(())
     }
 
-    /// A run that nobody drives just now is waited for.
+    /// With the store away it is waited for.
     async fn find_tape(&mut self) -> Result<(), Refusal> {
         match self.app.runs.tape(self.run.prompt, self.run.id).await {
             Ok(tape) => {

@@ -174,9 +174,9 @@ struct Head {
 }
 
 impl Head {
-    /// Moves on if the socket has been sent everything that is durable and was last told at least `pace` ago.
+    /// Moves on if the socket has been sent all rows up to the head and was last told at least `pace` ago.
     fn moves(&mut self, piece: &Piece, pace: Duration, now: Instant) -> bool {
-        let holds_all = piece.next >= piece.durable;
+        let holds_all = piece.next >= piece.head_position;
         let moves = holds_all && piece.head != self.told && now >= self.at + pace;
         if moves {
             *self = Head { told: piece.head, at: now };
@@ -189,9 +189,16 @@ impl Head {
 mod tests {
     use super::*;
 
-    fn piece(next: u64, durable: u64, head: u64) -> Piece {
-        let (next, durable, head) = (Position(next), Position(durable), Seq(head));
-        Piece { frames: Vec::new(), next, more: false, durable, head, has_unwritten: false }
+    fn piece(next: u64, head_position: u64, head: u64) -> Piece {
+        Piece {
+            frames: Vec::new(),
+            next: Position(next),
+            more: false,
+            durable: Position(0),
+            head: Seq(head),
+            head_position: Position(head_position),
+            has_unwritten: false,
+        }
     }
 
     #[test]
@@ -200,7 +207,7 @@ mod tests {
         let mut head = Head { told: Seq(10), at: now };
         assert!(
             !head.moves(&piece(64, 70, 80), Duration::ZERO, now),
-            "six durable entries were not sent yet"
+            "six entries were not sent yet, and any of them may be such a row"
         );
         assert_eq!(head.told, Seq(10), "so its own saved mark goes out with the old head");
         assert!(head.moves(&piece(70, 70, 80), Duration::ZERO, now));

@@ -1,6 +1,6 @@
 //! Runs over HTTP: starting, reading, stopping and repeating them. Their output as it comes is `events`.
 
-use crate::domain::{output::ReadRecords, prompt::PromptContent, refusal::Refusal};
+use crate::domain::{prompt::PromptContent, refusal::Refusal};
 use crate::edge::{
     auth::Caller,
     problem::{Json, bad},
@@ -15,14 +15,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use promptroom_protocol::{
-    BlockKind, CommandId, MemberId, Offset, Overrides, PromptId, Rights, RunCursor, RunId, RunOrigin,
-    RunSummary,
+    BlockKind, CommandId, MemberId, Overrides, PromptId, Rights, RunId, RunOrigin, RunSummary,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
-use std::{collections::BTreeMap, sync::Arc};
-use tokio::sync::Notify;
+use std::collections::BTreeMap;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -276,34 +274,13 @@ fn command_id(headers: &HeaderMap) -> Result<CommandId, Refusal> {
     Ok(CommandId(uuid::Builder::from_custom_bytes(bytes).into_uuid()))
 }
 
-/// The output so far, or the whole of it: from the runner's own tape while it goes on here, else from the store.
+/// The output so far, or the whole of it.
 async fn blocks(app: &App, prompt: PromptId, run: RunId) -> Result<Vec<Block>, Refusal> {
     let mut blocks = Vec::new();
-    let tape = match app.runs.tape(prompt, run).await {
-        Ok(tape) => tape,
-        // Nobody drives it just now; what is stored can be read all the same.
-        Err(Refusal::StoreUnavailable) => {
-            let stored = app.store.run_output(run).await.map_err(unavailable)?.ok_or(Refusal::RunNotFound)?;
-            for record in stored.records {
-                add(&mut blocks, record.block, record.kind, &record.bytes);
-            }
-            return Ok(blocks);
-        }
-        Err(refusal) => return Err(refusal),
-    };
-    let bell = Arc::new(Notify::new());
-    let mut reader = tape.read_from(RunCursor { epoch: tape.epoch(), offset: Offset(0) }, &bell);
-    loop {
-        match reader.next_records() {
-            ReadRecords::Records { records, .. } => {
-                for record in records {
-                    add(&mut blocks, record.block, record.kind, &record.bytes);
-                }
-            }
-            // A tape stays in its epoch.
-            ReadRecords::Rewind { .. } | ReadRecords::End { .. } | ReadRecords::Wait => return Ok(blocks),
-        }
+    for record in app.runs.output(prompt, run).await? {
+        add(&mut blocks, record.block, record.kind, &record.bytes);
     }
+    Ok(blocks)
 }
 
 fn add(blocks: &mut Vec<Block>, block: u32, kind: BlockKind, bytes: &[u8]) {

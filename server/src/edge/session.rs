@@ -17,8 +17,8 @@ use crate::live::{
 use crate::store::RowsAfter;
 use bytes::Bytes;
 use promptroom_protocol::{
-    Action, ClientFrame, Command, Hello, LineageId, Reply, ReplyBody, RequestId, RunCursor, RunId, Seq,
-    ServerFrame, SyncStep, VERSION,
+    Action, ClientFrame, Command, Hello, LineageId, Reply, ReplyBody, RunCursor, RunId, Seq, ServerFrame,
+    SyncStep, VERSION,
 };
 use std::{
     pin::{Pin, pin},
@@ -51,7 +51,6 @@ pub struct Session {
     pinged: bool,
     /// When the frames so far would have come at the allowed rate.
     paced_at: Instant,
-    request_id: RequestId,
     _seat: Seat,
     _counted: Counted,
 }
@@ -64,7 +63,7 @@ pub async fn enter(app: App, socket: Socket, ticket: Ticket) -> Seated {
     let counted = Counted::new(&app.sockets);
     let number = SocketId(app.next_socket.fetch_add(1, Ordering::Relaxed));
     let Ticket { rights, versioned, request_id, session, .. } = ticket;
-    let member = Arc::new(Member::new(number, &ticket.person, rights, versioned, session));
+    let member = Arc::new(Member::new(number, &ticket.person, rights, versioned, session, request_id));
     let seat = Seat(member.clone());
     let entered = timeout(ENTER_LIMIT, app.hub.enter(ticket.prompt, &member)).await;
     let (room, entered) = match entered.unwrap_or(Err(Refusal::StoreUnavailable)) {
@@ -89,7 +88,6 @@ pub async fn enter(app: App, socket: Socket, ticket: Ticket) -> Seated {
         heard_at: now,
         pinged: false,
         paced_at: now,
-        request_id,
         _seat: seat,
         _counted: counted,
     };
@@ -157,9 +155,9 @@ impl Session {
     }
 
     async fn leave(self, ended: End) {
-        let Session { socket, room, member, outgoing, request_id, .. } = self;
+        let Session { socket, room, member, outgoing, .. } = self;
         drop(outgoing);
-        let versioned = member.versioned;
+        let (versioned, request_id) = (member.versioned, member.request_id);
         // A room that has ended has no seat to give back.
         let _ended = timeout(LEAVE_LIMIT, room.send(ToRoom::Leave { member })).await;
         if let End::Refused(refusal) = ended {
@@ -179,6 +177,7 @@ impl Session {
             wake_at = wake_at.min(read_at);
         }
         tokio::select! {
+            biased;
             incoming = self.socket.next(), if read_at <= now => {
                 self.heard_at = Instant::now();
                 self.pinged = false;
@@ -292,6 +291,9 @@ impl Session {
         match self.app.store.rows_after(prompt, lineage, seq, ROWS_BYTES_MAX).await {
             Ok(RowsAfter::Rows(rows)) => {
                 let newest = rows.last().map(|(seq, _)| *seq);
+                if let Some(newest) = newest {
+                    self.room.learn_head(newest);
+                }
                 let frame = |row: &Bytes| ServerFrame::Sync(SyncStep::Update(row)).encode();
                 (rows.iter().map(|(_, row)| frame(row)).collect(), newest.or(have))
             }
@@ -387,11 +389,12 @@ impl Session {
 
     /// A refusal that costs the socket nothing else.
     fn refuse(&self, refusal: &Refusal) {
-        self.member.send(ServerFrame::Problem(Box::new(refusal.problem(None))).encode());
+        self.member
+            .send(ServerFrame::Problem(Box::new(refusal.problem(Some(self.member.request_id)))).encode());
     }
 
     fn reply(&self, command: &Command, refusal: &Refusal) {
-        let body = ReplyBody::Error(Box::new(refusal.problem(None)));
+        let body = ReplyBody::Error(Box::new(refusal.problem(Some(self.member.request_id))));
         self.member.send(ServerFrame::Reply(Box::new(Reply { id: command.id, body })).encode());
     }
 }

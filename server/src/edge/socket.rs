@@ -1,9 +1,17 @@
 //! A WebSocket with its bounds: small buffers, limited messages, and a limit on every wait.
 
+#[cfg(test)]
+pub(crate) mod simulated;
+
 use crate::domain::refusal::Refusal;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use bytes::Bytes;
-use futures_util::SinkExt;
+#[cfg(test)]
+use futures_util::FutureExt as _;
+use futures_util::{
+    SinkExt,
+    future::{BoxFuture, Either},
+};
 use promptroom_protocol::{RequestId, ServerFrame};
 use std::time::Duration;
 use tokio::time::timeout;
@@ -20,7 +28,13 @@ const PROGRESS_LIMIT: Duration = Duration::from_secs(30);
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 const CLOSE_REASON_BYTES_MAX: usize = 120;
 
-pub struct Socket(WebSocket);
+pub struct Socket(Wire);
+
+enum Wire {
+    Web(WebSocket),
+    #[cfg(test)]
+    Simulated(Box<simulated::Line>),
+}
 
 /// Why nothing can be sent any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +64,12 @@ pub fn bounded(upgrade: WebSocketUpgrade, message_bytes: usize) -> WebSocketUpgr
 
 impl Socket {
     pub fn new(socket: WebSocket) -> Self {
-        Socket(socket)
+        Socket(Wire::Web(socket))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn simulated(line: simulated::Line) -> Self {
+        Socket(Wire::Simulated(Box::new(line)))
     }
 
     /// The next message; cancel-safe. A broken or oversized one is an end like any other, with its reason.
@@ -99,6 +118,42 @@ impl Socket {
             tracing::debug!(code = refusal.code(), "the other side did not answer our close");
         }
     }
+}
+
+/// Without a future of their own: each socket keeps the largest of its waits for good.
+impl Wire {
+    fn recv(&mut self) -> impl Future<Output = Option<Result<Message, axum::Error>>> {
+        match self {
+            Wire::Web(socket) => on_web(socket.recv()),
+            #[cfg(test)]
+            Wire::Simulated(line) => Either::Right(line.recv().boxed()),
+        }
+    }
+
+    fn feed(&mut self, message: Message) -> impl Future<Output = Result<(), axum::Error>> {
+        match self {
+            Wire::Web(socket) => on_web(socket.feed(message)),
+            #[cfg(test)]
+            Wire::Simulated(line) => Either::Right(line.send(message).boxed()),
+        }
+    }
+
+    fn flush(&mut self) -> impl Future<Output = Result<(), axum::Error>> {
+        match self {
+            Wire::Web(socket) => on_web(socket.flush()),
+            #[cfg(test)]
+            Wire::Simulated(_) => Either::Right(std::future::ready(Ok(())).boxed()),
+        }
+    }
+
+    async fn send(&mut self, message: Message) -> Result<(), axum::Error> {
+        self.feed(message).await?;
+        self.flush().await
+    }
+}
+
+fn on_web<'a, F: Future>(waiting: F) -> Either<F, BoxFuture<'a, F::Output>> {
+    Either::Left(waiting)
 }
 
 async fn within(sending: impl Future<Output = Result<(), axum::Error>>) -> Result<(), Stopped> {

@@ -1,101 +1,97 @@
 //! No is no: a change of somebody's rights reaches their live sockets, whoever made it and wherever.
 //!
-//! What is changed on this node is applied at once; twice a second the store is asked whether anything else moved.
+//! What is changed on this node is applied at once, and the others are told; the poll finds the rest.
 
+use crate::bus::{Bus, Note, Topic};
 use crate::domain::{refusal::Refusal, rights::rights};
-use crate::live::{hub::Hub, member::Member, room::Room, tasks::Tasks};
-use crate::store::{Principal, PromptRow, RoomHead, Store, StoreError};
-use promptroom_protocol::{MemberId, PromptId, Rights};
-use std::{collections::HashMap, sync::Arc, time::Duration};
-use tokio::{
-    sync::Notify,
-    time::{Instant, sleep_until},
+use crate::live::{clock::now_ms, hub::Hub, member::Member, poll::stand, room::Room};
+use crate::store::{Principal, PromptRow, RoomHead, SecretHash, Store, StoreError};
+use promptroom_protocol::{MemberId, Rights};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
 };
 
-const PACE: Duration = Duration::from_millis(500);
+/// Rooms whose members are asked for together: whoever comes meanwhile has to come again.
+const ROOMS_AT_ONCE: usize = 32;
+const NONE: Rights = Rights { edit: false, run: false, manage: false };
 
 pub struct Authority {
     store: Arc<Store>,
     hub: Arc<Hub>,
-    bell: Arc<Notify>,
+    bus: Bus,
+}
+
+/// Who there is, of those who are in a room.
+#[derive(Default)]
+struct Known {
+    asked: HashSet<MemberId>,
+    principals: HashMap<MemberId, Principal>,
+    asked_sessions: HashSet<SecretHash>,
+    sessions: HashSet<SecretHash>,
 }
 
 impl Authority {
-    /// `bell` is rung by whoever changed rights, or saw that they have changed.
-    pub fn start(store: Arc<Store>, hub: Arc<Hub>, bell: Arc<Notify>, tasks: &Tasks) -> Arc<Self> {
-        let authority = Arc::new(Authority { store, hub, bell });
-        tasks.spawn_vital("watch over rights", authority.clone().watch(tasks.clone()));
-        authority
+    pub fn new(store: Arc<Store>, hub: Arc<Hub>, bus: Bus) -> Arc<Self> {
+        Arc::new(Authority { store, hub, bus })
     }
 
-    async fn watch(self: Arc<Self>, tasks: Tasks) {
-        let mut told = false;
-        loop {
-            tokio::select! {
-                () = self.bell.notified() => {}
-                () = sleep_until(Instant::now() + PACE) => {}
-                () = tasks.stopped() => return,
-            }
-            match self.look().await {
-                Ok(()) => told = false,
-                Err(error) if !told => {
-                    tracing::warn!(%error, "the store does not tell who may do what; what was known holds");
-                    told = true;
-                }
-                Err(_) => {}
-            }
-        }
-    }
-
-    /// One query for all open rooms; more only where something moved.
+    /// For whoever has changed rights on this node: resolves when they hold here, and lets the other nodes know.
     pub async fn look(&self) -> Result<(), StoreError> {
-        let rooms = self.hub.rooms();
-        if rooms.is_empty() {
-            return Ok(());
-        }
-        let ids: Vec<PromptId> = rooms.iter().map(|room| room.prompt).collect();
-        let heads: HashMap<PromptId, RoomHead> =
-            self.store.heads(&ids).await?.into_iter().map(|head| (head.prompt, head)).collect();
-        let mut moved = Vec::new();
-        for room in rooms {
-            match heads.get(&room.prompt) {
-                None => room.end(Refusal::PromptNotFound),
-                Some(head) if head.deleted => room.end(Refusal::PromptDeleted),
-                Some(head) if head.lineage != room.lineage => room.end(Refusal::LineageChanged),
-                Some(head) if head.rights_epoch > room.rights_epoch() => {
-                    moved.push((room, head.rights_epoch))
-                }
-                Some(_) => {}
+        self.bus.publish(Topic::Workspace, Note::Rights);
+        let rooms = stand(&self.store, &self.hub).await?;
+        self.apply(&rooms).await
+    }
+
+    /// Looks at everybody in those rooms where rights have moved since.
+    pub async fn apply(&self, rooms: &[(Arc<Room>, RoomHead)]) -> Result<(), StoreError> {
+        let moved: Vec<&(Arc<Room>, RoomHead)> =
+            rooms.iter().filter(|(room, head)| head.rights_epoch > room.rights_epoch()).collect();
+        for rooms in moved.chunks(ROOMS_AT_ONCE) {
+            let members = rooms.iter().flat_map(|(room, _)| room.members());
+            let known = self.ask(&members.collect::<Vec<_>>()).await?;
+            for (room, head) in rooms {
+                let Some(row) = self.store.prompt(room.prompt).await? else { continue };
+                room.change_rights(head.rights_epoch, || {
+                    for member in room.members() {
+                        known.apply_to(&member, room, &row);
+                    }
+                });
             }
-        }
-        if moved.is_empty() {
-            return Ok(());
-        }
-        for (room, rights_epoch) in moved {
-            self.apply_in(&room, rights_epoch).await?;
         }
         Ok(())
     }
 
-    async fn apply_in(&self, room: &Arc<Room>, rights_epoch: u64) -> Result<(), StoreError> {
-        let Some(row) = self.store.prompt(room.prompt).await? else { return Ok(()) };
-        let mut ids: Vec<MemberId> = room.members().iter().map(|member| member.id).collect();
+    async fn ask(&self, members: &[Arc<Member>]) -> Result<Known, StoreError> {
+        let mut known = Known::default();
+        known.asked.extend(members.iter().map(|member| member.id));
+        let mut ids: Vec<MemberId> = known.asked.iter().copied().collect();
         ids.sort_unstable();
-        ids.dedup();
         let found = self.store.principals_of(&ids).await?;
-        let principals: HashMap<MemberId, Principal> =
-            found.into_iter().map(|principal| (principal.id, principal)).collect();
-        room.change_rights(rights_epoch, || {
-            for member in room.members() {
-                if ids.binary_search(&member.id).is_ok() {
-                    apply(room, &member, &row, &principals);
-                } else {
-                    // It came after the names were taken, with rights that may be the old ones.
-                    take_away(room, &member, Refusal::RightsChanged);
-                }
-            }
-        });
-        Ok(())
+        known.principals.extend(found.into_iter().map(|principal| (principal.id, principal)));
+        known.asked_sessions.extend(members.iter().filter_map(|member| member.session));
+        let mut sessions: Vec<SecretHash> = known.asked_sessions.iter().copied().collect();
+        sessions.sort_unstable_by_key(|session| session.0);
+        known.sessions.extend(self.store.sessions_that_live(&sessions, now_ms()).await?);
+        Ok(known)
+    }
+}
+
+impl Known {
+    fn apply_to(&self, member: &Member, room: &Room, row: &PromptRow) {
+        let was_asked = self.asked.contains(&member.id)
+            && member.session.is_none_or(|session| self.asked_sessions.contains(&session));
+        let has_session = member.session.is_none_or(|session| self.sessions.contains(&session));
+        if !was_asked {
+            // It came after the names were taken, with rights that may be the old ones.
+            take_away(room, member, Refusal::RightsChanged);
+        } else if !has_session {
+            // What it has sent so far is its own; what waits for its turn counts no more.
+            member.set_rights(NONE);
+            member.close(Refusal::SignInNeeded);
+        } else {
+            apply(room, member, row, &self.principals);
+        }
     }
 }
 
@@ -119,7 +115,7 @@ fn apply(room: &Room, member: &Member, row: &PromptRow, principals: &HashMap<Mem
 /// Frames that the socket has sent and that wait for their turn count no more, nor what is not durable yet.
 fn take_away(room: &Room, member: &Member, reason: Refusal) {
     let could_edit = member.rights().edit;
-    member.set_rights(Rights { edit: false, run: false, manage: false });
+    member.set_rights(NONE);
     member.close(reason);
     if could_edit && room.has_unwritten() {
         room.end(Refusal::RoomRestarted);

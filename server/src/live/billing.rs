@@ -107,6 +107,7 @@ pub(super) async fn read_on(
     let end = Instant::now() + BACKGROUND_READ;
     loop {
         let event = tokio::select! {
+            biased;
             // What has come until now is settled, as an estimate.
             () = runs.tasks.stopped() => break,
             event = tokio::time::timeout_at(end, stream.next()) => event,
@@ -128,9 +129,10 @@ async fn settle(runs: &Runs, call: OpenCall, bill: &Bill) {
             Err(error) if error.is_transient() => {
                 tracing::warn!(%error, run.id = %call.run, "the usage of a stopped run waits for the store");
                 tokio::select! {
-                    () = sleep(STORE_RETRY) => {}
-                    // The next start settles it as an estimate.
+                    biased;
+                    // Whoever takes over what this node left settles it as an estimate.
                     () = runs.tasks.stopped() => return,
+                    () = sleep(STORE_RETRY) => {}
                 }
             }
             Err(error) => {

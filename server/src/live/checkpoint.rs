@@ -1,143 +1,59 @@
 //! What the live runs of this node received goes to the store: all of them in one statement a few times a second,
 //! and each one's end in a transaction of its own. Only this task moves a run's `stored`, so nothing races with it.
 
-use crate::domain::refusal::Refusal;
-use crate::live::{clock::now_ms, tape::Tape, tasks::Tasks};
+use crate::live::{clock::now_ms, endings::Ending, going::Going, tasks::Tasks};
 use crate::store::{
-    AttemptId, Bill, EndOutcome, Progress, ProgressOutcome, ProgressResult, Record, RunEnd, Store, StoreError,
+    EndOutcome, Progress, ProgressOutcome, ProgressResult, Record, RunEnd, Store, StoreError,
 };
 use parking_lot::Mutex;
-use promptroom_protocol::{Epoch, MemberId, Offset, Problem, RunId, RunState, RunSummary, StopReason, Usage};
-use std::{
-    collections::HashMap,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use promptroom_protocol::{Epoch, Offset, RunId, RunSummary};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{
     sync::{Notify, mpsc, oneshot},
     time::Instant,
 };
-use tokio_util::sync::CancellationToken;
 
 const PACE: Duration = Duration::from_millis(250);
 const SOON: Duration = Duration::from_millis(20);
 /// What one run may add to one checkpoint; the rest waits for the next.
 const RUN_BYTES_MAX: u64 = 1 << 20;
-const ENDS_WAITING: usize = 256;
+/// Checkpoints in a row, until all that was received is stored: more than one run's longest output needs.
+const CHECKPOINTS_MAX: u32 = 80;
+const WAITING: usize = 256;
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
-/// A run that this node drives, from its row to its end.
-pub struct Going {
-    pub run: RunId,
-    pub epoch: Epoch,
-    pub tape: Arc<Tape>,
-    /// Somebody asked it to stop.
-    pub cancelled: CancellationToken,
-    cancelled_by: OnceLock<MemberId>,
-    /// Another driver has it, or it has ended: write nothing more.
-    pub fenced: CancellationToken,
-    state: Mutex<Written>,
+/// Why a run's end is not in the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotEnded {
+    /// Another driver has the run, or has ended it.
+    Fenced,
+    /// The node stops, or the end cannot be written.
+    Unwritten,
 }
 
-#[derive(Debug, Default)]
-struct Written {
-    stored: Offset,
-    first_token_at_ms: Option<u64>,
-    usage: Option<Usage>,
-}
-
-/// How a run ended, before the store has been told.
-#[derive(Clone, Debug)]
-pub struct Ending {
-    pub state: RunState,
-    pub stop_reason: Option<StopReason>,
-    pub stop_sequence: Option<String>,
-    pub stopped_by: Option<MemberId>,
-    pub problem: Option<Problem>,
-    pub settles: Option<(AttemptId, Bill)>,
-}
-
-impl Ending {
-    pub fn new(state: RunState) -> Ending {
-        Ending {
-            state,
-            stop_reason: None,
-            stop_sequence: None,
-            stopped_by: None,
-            problem: None,
-            settles: None,
-        }
-    }
-}
-
-struct ToEnd {
-    going: Arc<Going>,
-    ending: Ending,
-    reply: oneshot::Sender<EndOutcome>,
+enum ToWrite {
+    End {
+        going: Arc<Going>,
+        ending: Box<Ending>,
+        reply: oneshot::Sender<EndOutcome>,
+    },
+    /// What all runs have received until now.
+    All {
+        done: oneshot::Sender<()>,
+    },
 }
 
 pub struct Checkpoint {
-    going: Mutex<HashMap<RunId, Arc<Going>>>,
+    going: Mutex<BTreeMap<RunId, Arc<Going>>>,
     bell: Notify,
-    ends: mpsc::Sender<ToEnd>,
-}
-
-impl Going {
-    pub fn new(epoch: Epoch, tape: Arc<Tape>, stored: Offset) -> Arc<Going> {
-        Arc::new(Going {
-            run: tape.run,
-            epoch,
-            tape,
-            cancelled: CancellationToken::new(),
-            cancelled_by: OnceLock::new(),
-            fenced: CancellationToken::new(),
-            state: Mutex::new(Written { stored, ..Written::default() }),
-        })
-    }
-
-    pub fn cancel(&self, by: MemberId) {
-        self.cancelled_by.get_or_init(|| by);
-        self.cancelled.cancel();
-    }
-
-    pub fn cancelled_by(&self) -> Option<MemberId> {
-        self.cancelled_by.get().copied()
-    }
-
-    pub fn first_token_at(&self, at_ms: u64) {
-        self.state.lock().first_token_at_ms.get_or_insert(at_ms);
-    }
-
-    pub fn first_token_at_ms(&self) -> Option<u64> {
-        self.state.lock().first_token_at_ms
-    }
-
-    pub fn used(&self, usage: Usage) {
-        self.state.lock().usage = Some(usage);
-    }
-
-    fn progress(&self) -> Progress {
-        let (from, first_token_at_ms, usage) = {
-            let written = self.state.lock();
-            (written.stored, written.first_token_at_ms, written.usage)
-        };
-        Progress {
-            run: self.run,
-            epoch: self.epoch,
-            from,
-            records: records(&self.tape, from, RUN_BYTES_MAX),
-            first_token_at_ms,
-            usage,
-            now_ms: now_ms(),
-        }
-    }
+    to_write: mpsc::Sender<ToWrite>,
 }
 
 impl Checkpoint {
     pub fn start(store: Arc<Store>, tasks: &Tasks) -> Arc<Self> {
-        let (ends, ended) = mpsc::channel(ENDS_WAITING);
-        let checkpoint = Arc::new(Checkpoint { going: Mutex::default(), bell: Notify::new(), ends });
-        tasks.spawn_vital("checkpoint", checkpoint.clone().keep(store, ended, tasks.clone()));
+        let (to_write, writing) = mpsc::channel(WAITING);
+        let checkpoint = Arc::new(Checkpoint { going: Mutex::default(), bell: Notify::new(), to_write });
+        tasks.spawn_vital("checkpoint", checkpoint.clone().keep(store, writing, tasks.clone()));
         checkpoint
     }
 
@@ -167,36 +83,62 @@ impl Checkpoint {
         }
     }
 
-    /// Stores the rest and the end. Waits as long as the store is away: an end that is not durable is none.
-    pub async fn end(&self, going: Arc<Going>, ending: Ending) -> Result<RunSummary, Refusal> {
-        let (reply, answer) = oneshot::channel();
-        let sent = self.ends.send(ToEnd { going, ending, reply }).await;
-        if sent.is_err() {
-            return Err(Refusal::Draining);
-        }
-        match answer.await {
-            Ok(EndOutcome::Ended(run) | EndOutcome::AlreadyEnded(run)) => Ok(run),
-            Ok(EndOutcome::Fenced) => Err(Refusal::RunNotFound),
-            Err(_) => Err(Refusal::Internal),
+    /// Somebody has claimed the run in a later epoch: a driver of it that is here stops at once.
+    pub fn fence_before(&self, run: RunId, epoch: Epoch) {
+        if let Some(going) = self.find(run).filter(|going| going.epoch < epoch) {
+            self.fence(&going);
         }
     }
 
-    async fn keep(self: Arc<Self>, store: Arc<Store>, mut ends: mpsc::Receiver<ToEnd>, tasks: Tasks) {
+    /// Nothing more is written of any run: what they received is stored, and they are others' now.
+    pub fn let_all_go(&self) {
+        let all = std::mem::take(&mut *self.going.lock());
+        for going in all.values() {
+            going.fence();
+        }
+    }
+
+    /// Stores the rest and the end. Waits as long as the store is away: an end that is not durable is none.
+    pub async fn end(&self, going: Arc<Going>, ending: Ending) -> Result<RunSummary, NotEnded> {
+        let (epoch, (reply, answer)) = (going.epoch, oneshot::channel());
+        let sent = self.to_write.send(ToWrite::End { going, ending: Box::new(ending), reply }).await;
+        if sent.is_err() {
+            return Err(NotEnded::Unwritten);
+        }
+        match answer.await {
+            Ok(EndOutcome::Ended(run)) => Ok(run),
+            // An end of ours that was thought to have failed.
+            Ok(EndOutcome::AlreadyEnded(run)) if run.epoch == epoch => Ok(run),
+            Ok(EndOutcome::AlreadyEnded(_) | EndOutcome::Fenced) => Err(NotEnded::Fenced),
+            Err(_) => Err(NotEnded::Unwritten),
+        }
+    }
+
+    /// Resolves when what all runs have received until now was written, or could not be.
+    pub async fn write_all(&self) {
+        let (done, written) = oneshot::channel();
+        if self.to_write.send(ToWrite::All { done }).await.is_ok() {
+            // Dropped only with the task itself, which writes everything before it ends.
+            let _ended = written.await;
+        }
+    }
+
+    async fn keep(self: Arc<Self>, store: Arc<Store>, mut writing: mpsc::Receiver<ToWrite>, tasks: Tasks) {
         let mut next = Instant::now() + PACE;
         let mut away = false;
         loop {
             tokio::select! {
                 biased;
-                Some(to_end) = ends.recv() => self.write_end(&store, to_end, &tasks).await,
+                Some(to_write) = writing.recv() => self.write(&store, to_write, &tasks, &mut away).await,
                 () = self.bell.notified() => next = next.min(Instant::now() + SOON),
                 () = tokio::time::sleep_until(next) => {
                     next = Instant::now() + PACE;
                     self.write_progress(&store, &mut away).await;
                 }
                 () = tasks.stopped() => {
-                    ends.close();
-                    while let Some(to_end) = ends.recv().await {
-                        self.write_end(&store, to_end, &tasks).await;
+                    writing.close();
+                    while let Some(to_write) = writing.recv().await {
+                        self.write(&store, to_write, &tasks, &mut away).await;
                     }
                     self.write_progress(&store, &mut away).await;
                     return;
@@ -205,13 +147,36 @@ impl Checkpoint {
         }
     }
 
+    async fn write(&self, store: &Store, to_write: ToWrite, tasks: &Tasks, away: &mut bool) {
+        match to_write {
+            ToWrite::End { going, ending, reply } => {
+                if let Some(outcome) = self.write_end(store, &going, *ending, tasks).await {
+                    // Whoever asked may have gone; the end is in the store all the same.
+                    let _asker_gone = reply.send(outcome);
+                }
+            }
+            ToWrite::All { done } => {
+                for _ in 0..CHECKPOINTS_MAX {
+                    self.write_progress(store, away).await;
+                    if *away || !self.going.lock().values().any(|going| going.has_more()) {
+                        break;
+                    }
+                }
+                let _asker_gone = done.send(());
+            }
+        }
+    }
+
     /// `away` is whether the store was away the last time: an outage is told once, at each end.
     async fn write_progress(&self, store: &Store, away: &mut bool) {
-        let going: Vec<Arc<Going>> = self.going.lock().values().cloned().collect();
-        if going.is_empty() {
+        let all: Vec<Arc<Going>> = self.going.lock().values().cloned().collect();
+        let (going, batch): (Vec<Arc<Going>>, Vec<Progress>) = all
+            .into_iter()
+            .filter_map(|going| going.progress(RUN_BYTES_MAX).map(|done| (going, done)))
+            .unzip();
+        if batch.is_empty() {
             return;
         }
-        let batch: Vec<Progress> = going.iter().map(|going| going.progress()).collect();
         match store.progress(&batch).await {
             Ok(outcomes) => {
                 if std::mem::take(away) {
@@ -251,14 +216,14 @@ impl Checkpoint {
     fn not_written(&self, going: &Arc<Going>, error: &StoreError) {
         if !error.is_transient() {
             tracing::error!(%error, run.id = %going.run, "a run cannot be written and is given up");
-            self.fence(going);
+            self.give_up(going);
         }
     }
 
     fn moved(&self, going: &Arc<Going>, progress: &Progress, outcome: ProgressOutcome) {
         match outcome.result {
-            ProgressResult::Moved => going.state.lock().stored = end_of(progress.from, &progress.records),
-            ProgressResult::Adopted(stored) => going.state.lock().stored = stored,
+            ProgressResult::Moved => going.is_stored(end_of(progress.from, &progress.records)),
+            ProgressResult::Adopted(stored) => going.is_stored(stored),
             ProgressResult::Fenced => self.fence(going),
         }
         if let Some(by) = outcome.cancel {
@@ -266,8 +231,14 @@ impl Checkpoint {
         }
     }
 
-    async fn write_end(&self, store: &Store, to_end: ToEnd, tasks: &Tasks) {
-        let ToEnd { going, ending, reply } = to_end;
+    /// `None` if it cannot be written.
+    async fn write_end(
+        &self,
+        store: &Store,
+        going: &Arc<Going>,
+        ending: Ending,
+        tasks: &Tasks,
+    ) -> Option<EndOutcome> {
         let problem_json = match ending.problem.as_ref().map(serde_json::to_string).transpose() {
             Ok(json) => json,
             Err(error) => {
@@ -277,15 +248,13 @@ impl Checkpoint {
         };
         let mut told = false;
         loop {
-            let (from, first_token_at_ms) = {
-                let written = going.state.lock();
-                (written.stored, written.first_token_at_ms)
-            };
+            let Some(progress) = going.progress(u64::MAX) else { return Some(EndOutcome::Fenced) };
+            let Progress { from, records, first_token_at_ms, .. } = progress;
             let end = RunEnd {
                 run: going.run,
                 epoch: going.epoch,
                 from,
-                records: records(&going.tape, from, u64::MAX),
+                records,
                 first_token_at_ms,
                 state: ending.state,
                 stop_reason: ending.stop_reason,
@@ -297,28 +266,27 @@ impl Checkpoint {
             };
             match store.end_run(&end).await {
                 Ok(outcome) => {
-                    self.forget(&going);
+                    self.forget(going);
                     if outcome == EndOutcome::Fenced {
-                        self.fence(&going);
+                        self.fence(going);
                     }
-                    // Whoever asked may have gone; the end is in the store all the same.
-                    let _asker_gone = reply.send(outcome);
-                    return;
+                    return Some(outcome);
                 }
                 Err(error) if error.is_transient() => {
                     if !std::mem::replace(&mut told, true) {
                         tracing::warn!(%error, run.id = %going.run, "a run's end waits for the store");
                     }
                     tokio::select! {
+                        biased;
                         () = tokio::time::sleep(RETRY_PAUSE) => {}
-                        // Unwritten, the run is found and ended by the next start.
-                        () = tasks.stopped() => return,
+                        // Unwritten, the run is found and ended by whoever takes it over.
+                        () = tasks.stopped() => return None,
                     }
                 }
                 Err(error) => {
                     tracing::error!(%error, run.id = %going.run, "a run's end cannot be written");
-                    self.fence(&going);
-                    return;
+                    self.give_up(going);
+                    return None;
                 }
             }
         }
@@ -326,21 +294,14 @@ impl Checkpoint {
 
     fn fence(&self, going: &Arc<Going>) {
         self.forget(going);
-        going.fenced.cancel();
+        going.fence();
     }
-}
 
-fn records(tape: &Tape, from: Offset, bytes_max: u64) -> Vec<Record> {
-    let taken = tape.take_from(from, bytes_max);
-    taken
-        .into_iter()
-        .map(|record| Record {
-            offset: record.offset,
-            block: record.block,
-            kind: record.kind,
-            bytes: record.bytes,
-        })
-        .collect()
+    /// Nobody will go on with it: its readers are not left waiting.
+    fn give_up(&self, going: &Arc<Going>) {
+        self.fence(going);
+        going.tape.abandon();
+    }
 }
 
 fn end_of(from: Offset, records: &[Record]) -> Offset {

@@ -1,11 +1,8 @@
 //! What members ask of runs: each command is answered once, however often it is sent.
 
 use crate::domain::{prompt::Cut, refusal::Refusal};
-use crate::live::{
-    member::Member,
-    room::Room,
-    runs::{Runs, Start},
-};
+use crate::live::{member::Member, room::Room, runs::Runs, start::Start};
+use crate::store::NodeId;
 use dashmap::Entry;
 use promptroom_protocol::{
     CommandId, MemberId, Person, PromptId, Reply, ReplyBody, RunId, RunOrigin, RunSummary, ServerFrame,
@@ -130,6 +127,7 @@ impl Runs {
         id: CommandId,
         work: impl Future<Output = Result<RunSummary, Refusal>> + Send + 'static,
     ) {
+        let request = member.request_id;
         // Begun here and not in the task, so that commands keep their order.
         let mut under_way = self.begin(member.id, id, work);
         self.tasks.spawn(async move {
@@ -139,7 +137,7 @@ impl Runs {
             };
             let body = match result {
                 Ok(run) => ReplyBody::Ok { run: Box::new(run) },
-                Err(refusal) => ReplyBody::Error(Box::new(refusal.problem(None))),
+                Err(refusal) => ReplyBody::Error(Box::new(refusal.problem(Some(request)))),
             };
             member.reply(ServerFrame::Reply(Box::new(Reply { id, body })).encode());
         });
@@ -177,7 +175,8 @@ impl Runs {
         }
     }
 
-    /// The run of a repeated command; one that nobody drives, because its start was in doubt, is driven from now on.
+    /// The run of a repeated command; one that nobody drives, because its start here was in doubt, is driven from now on.
+    /// What another node drives, or left behind, is not touched.
     pub(super) async fn repeated(
         self: &Arc<Self>,
         asked: Asked,
@@ -187,7 +186,8 @@ impl Runs {
         if run.state.is_terminal() || self.checkpoint.find(run.id).is_some() {
             return Ok(run);
         }
-        if let Err(error) = Box::pin(self.recover(run.id)).await {
+        let is_ours = |owner: NodeId| owner == self.node;
+        if let Err(error) = Box::pin(self.recover(run.id, is_ours)).await {
             tracing::warn!(%error, run.id = %run.id, "a run that nobody drives could not be taken over");
         }
         Ok(run)

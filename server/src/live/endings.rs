@@ -1,10 +1,36 @@
 //! How a run ends, and what people are told when that is not as it should be.
 
 use crate::domain::{output::OUTPUT_BYTES_MAX, refusal::Refusal, run::stopped};
-use crate::live::checkpoint::Ending;
 use crate::model::{ModelError, ModelErrorKind};
 use crate::store::{AttemptId, Bill};
-use promptroom_protocol::{Problem, RunState, StopReason};
+use promptroom_protocol::{MemberId, Problem, RunId, RunState, StopReason};
+
+const INTERRUPTED: &str =
+    "The server was stopped while the model answered, and this model cannot go on in mid-answer.";
+
+/// How a run ended, before the store has been told.
+#[derive(Clone, Debug)]
+pub struct Ending {
+    pub state: RunState,
+    pub stop_reason: Option<StopReason>,
+    pub stop_sequence: Option<String>,
+    pub stopped_by: Option<MemberId>,
+    pub problem: Option<Problem>,
+    pub settles: Option<(AttemptId, Bill)>,
+}
+
+impl Ending {
+    pub fn new(state: RunState) -> Ending {
+        Ending {
+            state,
+            stop_reason: None,
+            stop_sequence: None,
+            stopped_by: None,
+            problem: None,
+            settles: None,
+        }
+    }
+}
 
 pub(super) fn completed(
     reason: StopReason,
@@ -19,8 +45,8 @@ pub(super) fn failed(problem: Problem, settles: Option<(AttemptId, Bill)>) -> En
 }
 
 /// The run put out all that one run may.
-pub(super) fn too_long() -> Ending {
-    let problem = Refusal::OutputTooLong { limit_bytes: OUTPUT_BYTES_MAX }.problem(None);
+pub(super) fn too_long(run: RunId) -> Ending {
+    let problem = Refusal::OutputTooLong { limit_bytes: OUTPUT_BYTES_MAX }.problem(Some(run.into()));
     Ending { problem: Some(problem), ..Ending::new(RunState::Truncated) }
 }
 
@@ -29,8 +55,28 @@ pub(super) fn may_be_charged(kind: ModelErrorKind) -> bool {
     matches!(kind, ModelErrorKind::CutShort | ModelErrorKind::Stalled)
 }
 
+/// What a run is told whose driver failed on our side.
+pub(super) fn failed_here(run: RunId) -> Problem {
+    Refusal::Internal.problem(Some(run.into()))
+}
+
+/// What a run is told that nobody can go on with.
+pub(super) fn interrupted(run: RunId) -> Problem {
+    Problem {
+        kind: "about:blank".to_owned(),
+        title: "Interrupted".to_owned(),
+        status: 503,
+        code: "run.interrupted".to_owned(),
+        detail: INTERRUPTED.to_owned(),
+        kept: "What had arrived is kept and charged as an estimate.".to_owned(),
+        next: "Continue or regenerate.".to_owned(),
+        request_id: Some(run.into()),
+        retry_after_ms: None,
+    }
+}
+
 /// What people are told of a model that failed after so many bytes.
-pub(super) fn problem(provider: &str, error: &ModelError, received: u64) -> Problem {
+pub(super) fn problem(run: RunId, provider: &str, error: &ModelError, received: u64) -> Problem {
     let (kept, next) = if received > 0 {
         (
             "What had arrived is kept and charged, as an estimate where the provider did not say.",
@@ -52,7 +98,7 @@ pub(super) fn problem(provider: &str, error: &ModelError, received: u64) -> Prob
         detail: error.message.clone(),
         kept: kept.to_owned(),
         next: next.to_owned(),
-        request_id: None,
+        request_id: Some(run.into()),
         retry_after_ms: error.retry_after_ms,
     }
 }

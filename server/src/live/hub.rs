@@ -1,5 +1,6 @@
 //! Prompt id → the room's life on this node: opened once, however many ask, and gone when nobody needs it.
 
+use crate::bus::{Bus, Note, Subscription, Topic};
 use crate::domain::{
     document::Document,
     log::Position,
@@ -7,17 +8,18 @@ use crate::domain::{
     refusal::Refusal,
 };
 use crate::live::{
+    clock::random,
     keeper::Keeper,
     member::Member,
     room::{
         CutAsk, Entered, Room, RoomLimits, ToRoom,
-        owner::{Owner, RoomStart},
+        owner::{Around, Owner, RoomStart},
     },
     runs::{Runs, unavailable},
     slots::Slots,
     tasks::Tasks,
 };
-use crate::store::{Generation, RoomImage, SecretHash, Store, StoreError};
+use crate::store::{Generation, RoomHead, RoomImage, SecretHash, Store, StoreError};
 use promptroom_protocol::{PromptId, ServerFrame};
 use std::{sync::Arc, time::Duration};
 use tokio::{
@@ -31,28 +33,40 @@ const GONE_WAIT: Duration = Duration::from_secs(5);
 /// What is edited over HTTP is answered when durable, or with "not yet" after this.
 const DURABLE_WAIT: Duration = Duration::from_secs(10);
 /// Newest runs that a room knows of.
-const RUNS_LOADED: u32 = 50;
+pub const RUNS_LOADED: u32 = 50;
+/// Asking where a prompt stands takes no longer, or is given up.
+const HEAD_LIMIT: Duration = Duration::from_secs(5);
 
 pub struct Hub {
-    store: Arc<Store>,
-    keeper: Arc<Keeper>,
-    runs: Arc<Runs>,
-    tasks: Tasks,
-    limits: RoomLimits,
-    rooms_max: usize,
+    parts: HubParts,
     slots: Slots<Room>,
 }
 
+/// What the hub works with.
+pub struct HubParts {
+    pub store: Arc<Store>,
+    pub keeper: Arc<Keeper>,
+    pub runs: Arc<Runs>,
+    pub bus: Bus,
+    pub tasks: Tasks,
+    pub limits: RoomLimits,
+    pub rooms_max: usize,
+    /// Whether others may write to the database.
+    pub shared: bool,
+}
+
+/// Which state of a prompt a question is about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum View {
+    /// What the people here see.
+    Here,
+    /// At least all that anybody was told is saved.
+    Saved,
+}
+
 impl Hub {
-    pub fn new(
-        store: Arc<Store>,
-        keeper: Arc<Keeper>,
-        runs: Arc<Runs>,
-        tasks: Tasks,
-        limits: RoomLimits,
-        rooms_max: usize,
-    ) -> Arc<Self> {
-        Arc::new(Hub { store, keeper, runs, tasks, limits, rooms_max, slots: Slots::default() })
+    pub fn new(parts: HubParts) -> Arc<Self> {
+        Arc::new(Hub { parts, slots: Slots::default() })
     }
 
     /// The open room of a prompt, if it is open here.
@@ -60,8 +74,17 @@ impl Hub {
         self.slots.get(prompt).filter(|room| !room.is_ended())
     }
 
+    /// All rooms that are open here, in the order of their prompts' ids.
     pub fn rooms(&self) -> Vec<Arc<Room>> {
-        self.slots.lives().into_iter().filter(|room| !room.is_ended()).collect()
+        let mut rooms = self.slots.lives();
+        rooms.retain(|room| !room.is_ended());
+        rooms.sort_unstable_by_key(|room| room.prompt);
+        rooms
+    }
+
+    /// Whether other nodes may write to the rooms that are open here.
+    pub fn has_others(&self) -> bool {
+        self.parts.shared || self.parts.bus.has_others()
     }
 
     /// Takes a socket into its prompt's room, opening it if need be.
@@ -70,22 +93,23 @@ impl Hub {
         prompt: PromptId,
         member: &Arc<Member>,
     ) -> Result<(Arc<Room>, Entered), Refusal> {
-        self.ask(prompt, |reply| ToRoom::Enter { member: member.clone(), reply }).await
+        self.ask(prompt, View::Here, |reply| ToRoom::Enter { member: member.clone(), reply }).await
     }
 
     /// What the prompt holds now.
     pub async fn read(self: &Arc<Self>, prompt: PromptId) -> Result<PromptContent, Refusal> {
-        self.ask(prompt, |reply| ToRoom::Read { reply }).await.map(|(_, content)| content)
+        self.ask(prompt, View::Saved, |reply| ToRoom::Read { reply }).await.map(|(_, content)| content)
     }
 
     pub async fn cut(self: &Arc<Self>, prompt: PromptId, ask: CutAsk) -> Result<Cut, Refusal> {
-        self.ask(prompt, |reply| ToRoom::Cut { ask: Box::new(ask.clone()), reply }).await.map(|(_, cut)| cut)
+        let cut = |reply| ToRoom::Cut { ask: Box::new(ask.clone()), reply };
+        self.ask(prompt, View::Saved, cut).await.map(|(_, cut)| cut)
     }
 
     /// Changes the content through the room, like any other edit; resolves when that is durable.
     pub async fn edit(self: &Arc<Self>, prompt: PromptId, patch: ContentPatch) -> Result<(), Refusal> {
-        let asked = self.ask(prompt, |reply| ToRoom::Edit { patch: Box::new(patch.clone()), reply });
-        let (room, position): (Arc<Room>, Position) = asked.await?;
+        let edit = |reply| ToRoom::Edit { patch: Box::new(patch.clone()), reply };
+        let (room, position): (Arc<Room>, Position) = self.ask(prompt, View::Saved, edit).await?;
         match timeout(DURABLE_WAIT, room.until_durable(position)).await {
             Ok(durable) => durable,
             Err(_) => Err(Refusal::NotDurableYet),
@@ -105,11 +129,18 @@ impl Hub {
     async fn ask<T>(
         self: &Arc<Self>,
         prompt: PromptId,
+        view: View,
         message: impl Fn(oneshot::Sender<Result<T, Refusal>>) -> ToRoom,
     ) -> Result<(Arc<Room>, T), Refusal> {
         for _ in 0..TRIES {
             let room = self.open(prompt).await?;
-            match room.ask(&message).await {
+            let asked = async {
+                if view == View::Saved {
+                    self.catch_up(&room).await?;
+                }
+                room.ask(&message).await
+            };
+            match asked.await {
                 Ok(answer) => return answer.map(|answer| (room, answer)),
                 Err(Refusal::RoomRestarted) => {}
                 Err(refusal) => return Err(refusal),
@@ -118,17 +149,36 @@ impl Hub {
         Err(Refusal::RoomRestarted)
     }
 
+    /// Brings a room to where the database is now.
+    async fn catch_up(&self, room: &Arc<Room>) -> Result<(), Refusal> {
+        if !self.has_others() {
+            return Ok(());
+        }
+        let asked = timeout(HEAD_LIMIT, self.parts.store.heads(&[room.prompt])).await;
+        let heads = asked.map_err(|_| Refusal::StoreUnavailable)?.map_err(unavailable)?;
+        match heads.first() {
+            None => Err(Refusal::PromptNotFound),
+            Some(RoomHead { deleted: true, .. }) => Err(Refusal::PromptDeleted),
+            Some(head) if head.lineage != room.lineage => {
+                room.end(Refusal::LineageChanged);
+                Err(Refusal::RoomRestarted)
+            }
+            Some(head) => room.until_head(head.head).await,
+        }
+    }
+
     /// The room of a prompt, loaded from the store if it is not open; one load at a time.
     pub async fn open(self: &Arc<Self>, prompt: PromptId) -> Result<Arc<Room>, Refusal> {
         for _ in 0..TRIES {
-            if self.tasks.is_draining() {
+            if self.parts.tasks.is_draining() {
                 return Err(Refusal::Draining);
             }
-            if self.slots.count() >= self.rooms_max && !self.slots.contains(prompt) {
+            if self.slots.count() >= self.parts.rooms_max && !self.slots.contains(prompt) {
                 return Err(Refusal::NodeFull);
             }
             let room = self.slots.open(prompt, || self.begin(prompt)).await?;
             if !room.is_ended() {
+                self.found(&room);
                 return Ok(room);
             }
             // Its rows may be under way; the next life begins when they have arrived.
@@ -138,6 +188,14 @@ impl Hub {
             self.slots.forget(prompt, &room);
         }
         Err(Refusal::RoomRestarted)
+    }
+
+    /// Notes of others reach the room from now on: what they told of while it was loaded is looked for once.
+    fn found(&self, room: &Room) {
+        if room.is_found_first() && self.parts.bus.has_others() {
+            room.look();
+            self.parts.bus.publish(Topic::Room(room.prompt), Note::WhoIsHere);
+        }
     }
 
     /// Sends all sockets away, spread over `within`; the page comes back at a moment of its own choice.
@@ -169,10 +227,13 @@ impl Hub {
     }
 
     async fn begin(self: &Arc<Self>, prompt: PromptId) -> Result<Arc<Room>, Refusal> {
-        let row = self.store.prompt(prompt).await.map_err(unavailable)?.ok_or(Refusal::PromptNotFound)?;
+        let HubParts { store, keeper, runs, bus, tasks, limits, .. } = &self.parts;
+        let row = store.prompt(prompt).await.map_err(unavailable)?.ok_or(Refusal::PromptNotFound)?;
         if row.deleted_at_ms.is_some() {
             return Err(Refusal::PromptDeleted);
         }
+        // Subscribed first: what is written while it is loaded is then heard, or known to have been missed.
+        let subscription: Subscription = bus.subscribe(Topic::Room(prompt)).await;
         let (image, document) = self.load(prompt).await?;
         let start = RoomStart {
             prompt,
@@ -181,17 +242,26 @@ impl Hub {
             rights_epoch: image.rights_epoch,
             document,
             title: image.title,
-            limits: self.limits,
+            limits: *limits,
         };
-        let (room, owner) = Owner::new(start, self.keeper.clone(), self.runs.clone());
+        let around = Around {
+            store: store.clone(),
+            keeper: keeper.clone(),
+            runs: runs.clone(),
+            bus: bus.clone(),
+            tasks: tasks.clone(),
+        };
+        let (room, owner) = Owner::new(start, around);
         // Attached first: what happens to a run while the others are read is then told, and wins.
-        self.runs.attach(&room);
-        room.know_runs(self.store.runs(prompt, None, RUNS_LOADED).await.map_err(unavailable)?);
+        runs.attach(&room);
+        let known = store.runs(prompt, None, RUNS_LOADED).await.map_err(unavailable)?;
+        room.know_runs(known, image.revision);
         let hub = self.clone();
         let life = room.clone();
-        self.tasks.spawn(async move {
+        tasks.spawn(async move {
             owner.serve().await;
-            hub.runs.detach(prompt);
+            drop(subscription);
+            hub.parts.runs.detach(prompt);
             hub.slots.forget(prompt, &life);
         });
         Ok(room)
@@ -201,7 +271,7 @@ impl Hub {
     async fn load(&self, prompt: PromptId) -> Result<(RoomImage, Document), Refusal> {
         let mut damaged = false;
         for generation in [Generation::Newest, Generation::Older] {
-            let image = match self.store.load_room(prompt, generation).await {
+            let image = match self.parts.store.load_room(prompt, generation).await {
                 Ok(Some(image)) => image,
                 Ok(None) => return Err(Refusal::PromptNotFound),
                 Err(StoreError::Corrupt(detail)) => {
@@ -211,8 +281,8 @@ impl Hub {
                 }
                 Err(error) => return Err(unavailable(error)),
             };
-            let limit_bytes = self.limits.document_bytes;
-            let loading = self.tasks.block(move || {
+            let limit_bytes = self.parts.limits.document_bytes;
+            let loading = self.parts.tasks.block(move || {
                 let document = load(&image, limit_bytes);
                 (image, document)
             });
@@ -235,15 +305,16 @@ impl Hub {
 
     /// The older generation proved good, so nothing is lost with the damaged one.
     async fn give_up_newest(&self, prompt: PromptId) -> Result<(), Refusal> {
-        if let Some(seq) = self.store.newest_snapshot(prompt).await.map_err(unavailable)? {
-            self.store.drop_snapshot(prompt, seq).await.map_err(unavailable)?;
+        if let Some(seq) = self.parts.store.newest_snapshot(prompt).await.map_err(unavailable)? {
+            self.parts.store.drop_snapshot(prompt, seq).await.map_err(unavailable)?;
         }
         Ok(())
     }
 }
 
 fn load(image: &RoomImage, limit_bytes: usize) -> Option<Document> {
-    let client_id = u64::from(rand::random::<u32>()) | 1 << 52;
+    // Random for each life, and apart from what clients choose.
+    let client_id = u64::from(random() as u32) | 1 << 52;
     let snapshot = image.snapshot.as_ref().map(|(_, bytes)| &bytes[..]);
     let mut document =
         Document::load(client_id, snapshot, image.rows.iter().map(|(_, row)| &row[..])).ok()?;

@@ -3,17 +3,20 @@
 //! Rooms say that they have something; the keeper takes it at most every few milliseconds, so that many edits
 //! share one commit, and repeats what did not succeed: merging a row twice changes nothing.
 
+mod locked;
+
+use crate::bus::{Bus, Note, Topic};
 use crate::domain::{log::Position, refusal::Refusal};
 use crate::live::{clock::now_ms, room::Room, tasks::Tasks};
 use crate::store::{CommitOutcome, RoomRows, Store, StoreError};
+use locked::Locked;
 use parking_lot::Mutex;
-use promptroom_protocol::PromptId;
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::{Duration, Instant},
+use promptroom_protocol::{PromptId, Seq};
+use std::{collections::HashMap, sync::Arc, time::Duration};
+use tokio::{
+    sync::{Notify, watch},
+    time::{Instant, sleep, sleep_until},
 };
-use tokio::sync::{Notify, watch};
 
 /// Commits start at least this far apart, so that edits share them.
 const WINDOW: Duration = Duration::from_millis(5);
@@ -21,14 +24,19 @@ const WINDOW: Duration = Duration::from_millis(5);
 const ROOM_BYTES_MAX: usize = 1 << 20;
 const RETRY_MIN: Duration = Duration::from_millis(20);
 const RETRY_MAX: Duration = Duration::from_secs(1);
+/// Times in a row that a room is passed over because somebody else holds its row, before it is waited for.
+const SKIPS_MAX: u32 = 3;
 /// What the authority has to look at everybody's rights again.
 const RIGHTS_PAUSE: Duration = Duration::from_millis(50);
 
 pub struct Keeper {
     store: Arc<Store>,
+    bus: Bus,
     waiting: Mutex<Vec<Arc<Room>>>,
     /// Rooms whose rows were checked under old rights: they wait a little longer.
     put_off: Mutex<Vec<Arc<Room>>>,
+    /// Rooms whose row somebody else holds.
+    locked: Locked,
     bell: Notify,
     /// Rung when rows were checked under rights that have changed since.
     rights_bell: Arc<Notify>,
@@ -51,11 +59,13 @@ struct Part {
 }
 
 impl Keeper {
-    pub fn start(store: Arc<Store>, rights_bell: Arc<Notify>, tasks: &Tasks) -> Arc<Self> {
+    pub fn start(store: Arc<Store>, bus: Bus, rights_bell: Arc<Notify>, tasks: &Tasks) -> Arc<Self> {
         let keeper = Arc::new(Keeper {
             store,
+            bus,
             waiting: Mutex::default(),
             put_off: Mutex::default(),
+            locked: Locked::default(),
             bell: Notify::new(),
             rights_bell,
             batches: watch::Sender::new(Batches::default()),
@@ -72,12 +82,13 @@ impl Keeper {
         }
     }
 
-    /// Resolves when nothing that was under way when this was called is under way any more.
-    pub async fn settled(&self) {
+    /// Resolves when nothing of a prompt's rooms that was under way when this was called is under way any more.
+    pub async fn settled(&self, prompt: PromptId) {
         let mut batches = self.batches.subscribe();
         let started = batches.borrow().started;
         // The sender lives as long as `self`, so this only ever ends by the condition.
         let _ = batches.wait_for(|now| now.done >= started).await;
+        self.locked.settled(prompt).await;
     }
 
     async fn keep(self: Arc<Self>, tasks: Tasks) {
@@ -85,27 +96,34 @@ impl Keeper {
         let mut again_at = last_start;
         loop {
             tokio::select! {
-                () = self.bell.notified() => {}
-                () = tokio::time::sleep_until(again_at.into()), if !self.put_off.lock().is_empty() => {}
+                biased;
                 () = tasks.stopped() => {
-                    self.write_waiting().await;
+                    self.write_waiting(&tasks).await;
                     return;
                 }
+                () = self.bell.notified() => {}
+                () = sleep_until(again_at), if !self.put_off.lock().is_empty() => {}
             }
-            tokio::time::sleep_until((last_start + WINDOW).into()).await;
+            sleep_until(last_start + WINDOW).await;
             last_start = Instant::now();
             if last_start >= again_at {
                 self.waiting.lock().append(&mut self.put_off.lock());
                 again_at = last_start + RIGHTS_PAUSE;
             }
-            self.write_waiting().await;
+            self.write_waiting(&tasks).await;
         }
     }
 
-    async fn write_waiting(&self) {
-        let rooms = std::mem::take(&mut *self.waiting.lock());
+    async fn write_waiting(self: &Arc<Self>, tasks: &Tasks) {
+        let mut rooms = std::mem::take(&mut *self.waiting.lock());
+        rooms.retain(|room| !self.locked.has(room));
         self.batches.send_modify(|batches| batches.started += 1);
-        self.write(parts(rooms)).await;
+        let (alone, together) =
+            parts(rooms).into_iter().partition::<Vec<Part>, _>(|part| part.room.skips() >= SKIPS_MAX);
+        for part in alone {
+            self.write_alone(part, tasks);
+        }
+        self.write(together).await;
         self.batches.send_modify(|batches| batches.done += 1);
     }
 
@@ -135,7 +153,7 @@ impl Keeper {
                         told = true;
                     }
                     batches.push(parts);
-                    tokio::time::sleep(retry).await;
+                    sleep(retry).await;
                     retry = (retry * 2).min(RETRY_MAX);
                 }
                 Err(error) => self.divide(parts, &error, &mut batches),
@@ -148,26 +166,45 @@ impl Keeper {
 
     fn divide(&self, mut parts: Vec<Part>, error: &StoreError, batches: &mut Vec<Vec<Part>>) {
         if let [part] = &parts[..] {
-            tracing::error!(%error, prompt.id = %part.room.prompt, "a room's edits cannot be written; its life ends");
-            part.room.end(Refusal::RoomRestarted);
+            self.give_up(part, error);
             return;
         }
         batches.push(parts.split_off(parts.len() / 2));
         batches.push(parts);
     }
 
+    fn give_up(&self, part: &Part, error: &StoreError) {
+        tracing::error!(%error, prompt.id = %part.room.prompt, "a room's edits cannot be written; its life ends");
+        part.room.end(Refusal::RoomRestarted);
+    }
+
+    /// The saved marks move first; then the other nodes are told.
+    fn committed(&self, part: &Part, first: Seq) {
+        let room = &part.room;
+        if room.written(part.last, first, part.title.as_ref()).is_err() {
+            tracing::error!(prompt.id = %room.prompt, "the rows of other nodes do not come; the room restarts");
+            room.end(Refusal::RoomRestarted);
+        } else if room.has_work() {
+            self.hand_over(room);
+        }
+        if !part.rows.rows.is_empty() && self.bus.has_others() {
+            let note = Note::Rows { lineage: room.lineage, first, rows: part.rows.rows.clone() };
+            self.bus.publish(Topic::Room(room.prompt), note);
+        }
+    }
+
     fn settle(&self, part: &Part, outcome: CommitOutcome) {
+        if outcome != CommitOutcome::Skipped {
+            part.room.forget_skips();
+        }
         match outcome {
-            CommitOutcome::Committed { first, .. } => {
-                if part.room.written(part.last, first, part.title.as_ref()).is_err() {
-                    tracing::warn!(prompt.id = %part.room.prompt, "somebody else wrote to the room; its life ends");
-                    part.room.end(Refusal::RoomRestarted);
-                } else if part.room.has_work() {
-                    self.hand_over(&part.room);
-                }
-            }
+            CommitOutcome::Committed { first, .. } => self.committed(part, first),
             CommitOutcome::LineageChanged => part.room.end(Refusal::LineageChanged),
             CommitOutcome::Deleted => part.room.end(Refusal::PromptDeleted),
+            CommitOutcome::Skipped => {
+                part.room.skip();
+                self.hand_over(&part.room);
+            }
             CommitOutcome::RightsMoved { .. } => {
                 // The authority looks at everybody's rights again; whoever kept theirs is written next time.
                 self.rights_bell.notify_one();

@@ -11,7 +11,7 @@ use crate::domain::{
 use crate::store::SecretHash;
 use bytes::Bytes;
 use parking_lot::Mutex;
-use promptroom_protocol::{MemberId, Person, Rights, Role};
+use promptroom_protocol::{MemberId, Person, RequestId, Rights, Role};
 use std::{
     collections::VecDeque,
     sync::{
@@ -38,6 +38,8 @@ pub struct Member {
     pub versioned: bool,
     /// The session that opened it; a token has none.
     pub session: Option<SecretHash>,
+    /// By which operators find it in the log.
+    pub request_id: RequestId,
     /// The socket is gone; whoever still holds a seat for it gives it back.
     left: AtomicBool,
     rights: AtomicU8,
@@ -64,6 +66,7 @@ impl Member {
         rights: Rights,
         versioned: bool,
         session: Option<SecretHash>,
+        request_id: RequestId,
     ) -> Self {
         Member {
             socket,
@@ -72,6 +75,7 @@ impl Member {
             role: person.role,
             versioned,
             session,
+            request_id,
             left: AtomicBool::new(false),
             rights: AtomicU8::new(bits(rights)),
             commands: AtomicU32::new(0),
@@ -209,7 +213,7 @@ mod tests {
     fn member() -> Member {
         let person =
             Person { id: MemberId(Uuid::nil()), name: "Ana".to_owned(), role: Role::Editor, client: None };
-        Member::new(SocketId(1), &person, Role::Editor.rights(), true, None)
+        Member::new(SocketId(1), &person, Role::Editor.rights(), true, None, RequestId(Uuid::nil()))
     }
 
     #[test]

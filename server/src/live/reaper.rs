@@ -1,135 +1,132 @@
-//! What somebody must do later: runs of dead drivers, snapshots, and who was last seen when.
+//! What dead drivers left behind is taken over: their runs, and what they had yet to pay for.
+//!
+//! A node that is alone with its database takes over everything at its start. Where there are others, each judges by
+//! their counters (`heartbeat.rs`); several may come to the same judgement, and the row of a run decides who has it.
 
-use crate::domain::document::Document;
-use crate::live::{billing::estimate, clock::now_ms, runs::Runs, tasks::Tasks};
-use crate::store::{Store, StoreError};
-use promptroom_protocol::{PromptId, Seq};
-use sha2::{Digest as _, Sha256};
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use crate::live::{
+    billing::estimate,
+    clock::now_ms,
+    heartbeat::{Heartbeat, Lost},
+    runs::{RECOVERIES_AT_ONCE, Runs},
+    tasks::Tasks,
+    upkeep::Upkeep,
+};
+use crate::store::{NodeId, Store, StoreError};
+use futures_util::{StreamExt as _, stream};
+use parking_lot::Mutex;
+use promptroom_protocol::RunId;
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio::{
-    sync::oneshot,
-    time::{Instant, sleep},
+    sync::{oneshot, watch},
+    time::sleep,
 };
 
-const PACE: Duration = Duration::from_secs(2);
-const SEEN_PACE: Duration = Duration::from_secs(60);
-/// A room is snapshotted when so much has come since its last snapshot.
-const SNAPSHOT_ROWS: u64 = 500;
-const SNAPSHOT_BYTES: u64 = 1 << 20;
-const SNAPSHOTS_AT_ONCE: u32 = 4;
+const STORE_RETRY: Duration = Duration::from_secs(1);
+/// Runs that are looked up at one time.
+const RUNS_AT_ONCE: u32 = 1_000;
+
 pub struct Reaper {
     store: Arc<Store>,
     runs: Arc<Runs>,
     tasks: Tasks,
-    /// Rooms of which no snapshot can be made, and their head then: tried again only when much has come since.
-    unmerged: HashMap<PromptId, Seq>,
+    /// Runs that cannot be read: told once, and left as they are.
+    damaged: Mutex<BTreeSet<RunId>>,
 }
 
 impl Reaper {
-    /// Resolves when the runs of the last life are taken over. The task goes on whether or not anybody waits for that.
+    /// Also begins this node's heartbeat, where it is not alone, and the upkeep. Resolves when runs may be started and
+    /// what the last life of a node that is alone left behind is taken over; all of it goes on whether or not anybody
+    /// waits for that.
     pub fn start(store: Arc<Store>, runs: Arc<Runs>, tasks: &Tasks) -> oneshot::Receiver<()> {
-        let (done, taken_over) = oneshot::channel();
-        let reaper = Reaper { store, runs, tasks: tasks.clone(), unmerged: HashMap::new() };
-        tasks.spawn_vital("reaper", reaper.watch(done));
-        taken_over
+        let (done, ready) = oneshot::channel();
+        Upkeep::start(store.clone(), runs.alone, tasks);
+        let (tasks_of, damaged) = (tasks.clone(), Mutex::default());
+        let reaper = Reaper { store: store.clone(), runs: runs.clone(), tasks: tasks_of, damaged };
+        if runs.alone {
+            tasks.spawn(reaper.inherit(done));
+        } else {
+            let lost = Heartbeat::start(store, runs, tasks);
+            tasks.spawn_vital("reaper", reaper.watch(lost, done));
+        }
+        ready
     }
 
-    async fn watch(mut self, done: oneshot::Sender<()>) {
-        let mut to_take_over = Some(done);
-        let mut seen_at = Instant::now();
-        loop {
-            // The data directory's lock is ours, so whoever drove these runs is dead.
-            if let Some(done) = to_take_over.take() {
-                match self.take_over().await {
-                    // Nobody may wait any more.
-                    Ok(()) => drop(done),
-                    Err(error) => {
-                        tracing::warn!(%error, "the runs of the last life wait for the store");
-                        to_take_over = Some(done);
-                    }
-                }
-            }
-            if let Err(error) = self.snapshot_due().await {
-                tracing::warn!(%error, "snapshots wait");
-            }
-            if seen_at.elapsed() >= SEEN_PACE {
-                seen_at = Instant::now();
-                if let Err(error) = self.store.write_last_seen().await {
-                    tracing::warn!(%error, "who was last seen when was not written");
-                }
-            }
+    /// The database's lock is ours, so whoever drove these runs is dead.
+    async fn inherit(self, done: oneshot::Sender<()>) {
+        let own = self.runs.node;
+        while let Err(error) = self.inherit_all(|owner| owner != own).await {
+            tracing::warn!(%error, "the runs of the last life wait for the store");
             tokio::select! {
-                () = sleep(PACE) => {}
+                biased;
                 () = self.tasks.stopped() => return,
+                () = sleep(STORE_RETRY) => {}
             }
         }
+        // Nobody may wait any more.
+        drop(done);
     }
 
-    /// All runs that no living node drives. One that is damaged is left as it is and does not keep the others waiting.
-    async fn take_over(&self) -> Result<(), StoreError> {
-        for run in self.store.unfinished_runs(self.runs.node).await? {
-            match self.runs.recover(run).await {
-                Ok(()) => {}
-                Err(error) if error.is_transient() => return Err(error),
-                Err(error) => tracing::error!(%error, run.id = %run, "a run cannot be taken over"),
-            }
-        }
-        while self.store.settle_orphans(&[self.runs.node], estimate, now_ms()).await? > 0 {}
-        Ok(())
+    async fn inherit_all(&self, is_gone: impl Fn(NodeId) -> bool) -> Result<(), StoreError> {
+        let seen = self.store.look_at_nodes().await?;
+        let gone: Vec<NodeId> =
+            seen.nodes.iter().map(|reading| reading.node).filter(|node| is_gone(*node)).collect();
+        self.take_over(&gone, is_gone).await
     }
 
-    async fn snapshot_due(&mut self) -> Result<(), StoreError> {
-        // Rooms that do not merge stay due; they must not take the places of those that do.
-        let limit = SNAPSHOTS_AT_ONCE + self.unmerged.len() as u32;
-        let due = self.store.snapshots_due(SNAPSHOT_ROWS, SNAPSHOT_BYTES, limit).await?;
-        let heads: HashMap<PromptId, Seq> =
-            self.store.heads(&due).await?.into_iter().map(|head| (head.prompt, head.head)).collect();
-        let is_hopeless = |prompt: &PromptId, head: Seq| {
-            self.unmerged.get(prompt).is_some_and(|at| head.0 < at.0 + SNAPSHOT_ROWS)
-        };
-        let due: Vec<(PromptId, Seq)> = due
-            .into_iter()
-            .filter_map(|prompt| Some((prompt, *heads.get(&prompt)?)))
-            .filter(|(prompt, head)| !is_hopeless(prompt, *head))
-            .take(SNAPSHOTS_AT_ONCE as usize)
-            .collect();
-        for (prompt, head) in due {
-            match self.snapshot(prompt).await {
-                Ok(()) => {
-                    self.unmerged.remove(&prompt);
+    async fn watch(self, mut lost: watch::Receiver<Lost>, done: oneshot::Sender<()>) {
+        let mut to_tell = Some(done);
+        let mut told = false;
+        loop {
+            tokio::select! {
+                biased;
+                () = self.tasks.drained() => return self.tasks.stopped().await,
+                () = self.runs.until_known(), if to_tell.is_some() => {
+                    drop(to_tell.take());
+                    continue;
                 }
+                changed = lost.changed() => if changed.is_err() { return },
+            }
+            let dead = lost.borrow_and_update().dead().to_vec();
+            // The newest judgement counts for each run: a node may wake up at any time.
+            match self.take_over(&dead, |owner| lost.borrow().is_dead(owner)).await {
+                Ok(()) => told = false,
                 Err(error) => {
-                    tracing::warn!(prompt.id = %prompt, %error, "a snapshot was not made");
-                    if !error.is_transient() {
-                        self.unmerged.insert(prompt, head);
+                    if !std::mem::replace(&mut told, true) {
+                        tracing::warn!(%error, nodes = dead.len(), "what dead nodes left behind waits for the store");
                     }
                 }
             }
         }
+    }
+
+    /// All runs that nobody owns or that one of `dead` does. One that is damaged is left as it is and does not keep
+    /// the others waiting.
+    async fn take_over(&self, dead: &[NodeId], is_gone: impl Fn(NodeId) -> bool) -> Result<(), StoreError> {
+        let mut runs = self.store.runs_to_take_over(dead, RUNS_AT_ONCE).await?;
+        runs.retain(|run| !self.damaged.lock().contains(run));
+        // Each node begins at another one, so that they share them and seldom meet.
+        let first = self.runs.node.0.as_u128() % (runs.len().max(1) as u128);
+        runs.rotate_left(first as usize);
+        // Each to its end: half a claim would leave the run to nobody.
+        let recovering = stream::iter(runs).map(|run| self.recover(run, &is_gone));
+        let mut recovering = recovering.buffer_unordered(RECOVERIES_AT_ONCE);
+        let mut result = Ok(());
+        while let Some(recovered) = recovering.next().await {
+            result = result.and(recovered);
+        }
+        result?;
+        while self.store.settle_orphans(dead, estimate, now_ms()).await? > 0 {}
         Ok(())
     }
 
-    /// Builds a snapshot from the store alone, and believes it only when it reads back as the same document.
-    async fn snapshot(&self, prompt: PromptId) -> Result<(), StoreError> {
-        let Some(image) = self.store.snapshot_base(prompt).await? else { return Ok(()) };
-        let (lineage, seq) = (image.lineage, image.head);
-        let previous = image.snapshot.as_ref().map(|(seq, _)| *seq);
-        let merging = self.tasks.block(move || {
-            let snapshot = image.snapshot.as_ref().map(|(_, bytes)| &bytes[..]);
-            let merged = Document::merge(snapshot, image.rows.iter().map(|(_, row)| &row[..])).ok()?;
-            let again = Document::merge(Some(&merged.bytes), std::iter::empty()).ok()?;
-            (again.digest == merged.digest).then_some(merged.bytes)
-        });
-        let Ok(Some(bytes)) = merging.await else {
-            return Err(StoreError::Corrupt(format!(
-                "the rows of prompt {prompt} do not merge into a document"
-            )));
-        };
-        let sha256: [u8; 32] = Sha256::digest(&bytes).into();
-        let length = bytes.len();
-        if self.store.put_snapshot(prompt, lineage, seq, bytes.into(), sha256, previous).await? {
-            tracing::debug!(prompt.id = %prompt, seq = seq.0, bytes = length, "snapshot");
+    async fn recover(&self, run: RunId, is_gone: impl Fn(NodeId) -> bool) -> Result<(), StoreError> {
+        match self.runs.recover(run, is_gone).await {
+            Err(error) if !error.is_transient() => {
+                tracing::error!(%error, run.id = %run, "a run cannot be taken over");
+                self.damaged.lock().insert(run);
+                Ok(())
+            }
+            other => other,
         }
-        Ok(())
     }
 }

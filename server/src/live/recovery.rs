@@ -3,58 +3,68 @@
 use crate::domain::{
     output::Output,
     prompt::ModelRequest,
-    refusal::Refusal,
     run::{Recovery, Source, recover},
 };
 use crate::live::{
     billing::{Before, estimate},
-    checkpoint::{Ending, Going},
     clock::now_ms,
-    runs::{Drive, Runs},
+    endings::{Ending, interrupted},
+    going::Going,
+    runs::{Drive, RECOVERIES_AT_ONCE, Runs},
     tape::Tape,
 };
-use crate::store::{Claim, ClaimOutcome, StoreError, StoredRecord};
+use crate::store::{Claim, ClaimOutcome, NodeId, StoreError, StoredRecord};
 use bytes::Bytes;
-use promptroom_protocol::{BlockKind, Epoch, MemberId, Offset, Problem, RunId, RunState, RunSummary};
+use promptroom_protocol::{BlockKind, Epoch, MemberId, Offset, RunId, RunState, RunSummary};
 use std::{sync::Arc, time::Duration};
 use tokio::time::sleep;
 
 const DOUBT_PAUSE: Duration = Duration::from_secs(1);
-const INTERRUPTED: &str =
-    "The server was stopped while the model answered, and this model cannot go on in mid-answer.";
 
 /// All that is read of a run before it is claimed: once it is ours nothing may fail any more.
 struct Found {
     run: RunSummary,
+    /// In which it was found undriven: whoever claims it first has it.
+    seen: Epoch,
+    /// How much was read; what its driver has stored since, should it live after all, is withdrawn.
+    stored: Offset,
     records: Vec<StoredRecord>,
     starts: Vec<(Epoch, Offset)>,
     source: Option<Source>,
 }
 
 impl Runs {
-    /// Claims the run in a new epoch and drives or ends it. Does nothing if it is driven here, or over.
-    pub(super) async fn recover(self: &Arc<Self>, id: RunId) -> Result<(), StoreError> {
-        // One at a time: of two that find it undriven the second must see what the first did.
-        let _alone = self.recovering.lock().await;
-        if self.checkpoint.find(id).is_some() {
+    /// Claims the run in a new epoch and drives or ends it, if nobody owns it or its owner `is_gone`. Does nothing if
+    /// it is driven here, or over.
+    pub(super) async fn recover(
+        self: &Arc<Self>,
+        id: RunId,
+        is_gone: impl Fn(NodeId) -> bool,
+    ) -> Result<(), StoreError> {
+        // Of two that find it undriven the second must see what the first did.
+        let _alone = self.recovering[(id.0.as_u128() % RECOVERIES_AT_ONCE as u128) as usize].lock().await;
+        if self.tasks.is_draining() || self.checkpoint.find(id).is_some() {
             return Ok(());
         }
-        let Some(found) = self.find_undriven(id).await? else { return Ok(()) };
+        let Some(found) = self.find_undriven(id, is_gone).await? else { return Ok(()) };
         let model = self.models.find(&found.run.model);
         let prefill = model.as_ref().is_some_and(|model| model.info.prefill);
         let blocks: Vec<(u32, BlockKind, &[u8])> =
             found.records.iter().map(|record| (record.block, record.kind, &record.bytes[..])).collect();
         let recovery = recover(&blocks, found.run.attempts, prefill);
         let trim_to = match &recovery {
-            Recovery::Prefill { trim_to, .. } => Some(*trim_to),
-            Recovery::Restart | Recovery::Interrupt => None,
+            Recovery::Prefill { trim_to, .. } => *trim_to,
+            Recovery::Restart | Recovery::Interrupt => found.stored,
         };
-        let claim = Claim { run: id, seen: found.run.epoch, node: self.node, trim_to, now_ms: now_ms() };
-        let ClaimOutcome::Claimed { epoch, stored, cancel } = self.store.claim_run(&claim, estimate).await?
-        else {
-            return Ok(());
-        };
-        let Found { run, records, mut starts, source } = found;
+        let (node, trim_to) = (self.node, Some(trim_to));
+        let claim = Claim { run: id, seen: found.seen, node, trim_to, now_ms: now_ms() };
+        let claimed = self.store.claim_run(&claim, estimate).await;
+        if claimed.as_ref().is_err_and(StoreError::is_transient) {
+            // It may be ours all the same, and then nobody else takes it.
+            self.resolve_doubt(id);
+        }
+        let ClaimOutcome::Claimed { epoch, stored, cancel } = claimed? else { return Ok(()) };
+        let Found { run, records, mut starts, source, .. } = found;
         starts.push((epoch, stored));
         let output = Output::stored(id, epoch, starts, up_to(stored, records), false);
         let run = self.claimed(run, epoch, stored).await;
@@ -70,17 +80,19 @@ impl Runs {
         Ok(())
     }
 
-    /// A start whose commit failed may have been done all the same: then the run is driven, whether or not its author
-    /// asks again.
+    /// A start or a claim whose commit failed may have been done all the same: then the run is driven, whether or not
+    /// its author asks again.
     pub(super) fn resolve_doubt(self: &Arc<Self>, id: RunId) {
         let runs = self.clone();
         self.tasks.spawn(async move {
             loop {
                 tokio::select! {
-                    () = sleep(DOUBT_PAUSE) => {}
+                    biased;
                     () = runs.tasks.stopped() => return,
+                    () = sleep(DOUBT_PAUSE) => {}
                 }
-                match runs.recover(id).await {
+                // Where it says that we drive it, and we do not, nobody does.
+                match runs.recover(id, |owner| owner == runs.node).await {
                     Ok(()) => return,
                     Err(error) if error.is_transient() => {}
                     Err(error) => {
@@ -92,12 +104,20 @@ impl Runs {
         });
     }
 
-    async fn find_undriven(&self, id: RunId) -> Result<Option<Found>, StoreError> {
-        let Some(run) = self.store.run(id).await? else { return Ok(None) };
-        if run.state.is_terminal() {
+    async fn find_undriven(
+        &self,
+        id: RunId,
+        is_gone: impl Fn(NodeId) -> bool,
+    ) -> Result<Option<Found>, StoreError> {
+        let Some(driver) = self.store.run_driver(id).await? else { return Ok(None) };
+        if driver.node.is_some_and(|owner| !is_gone(owner)) {
             return Ok(None);
         }
-        let Some(stored) = self.store.run_output(id).await? else { return Ok(None) };
+        let Some(run) = self.store.run(id).await? else { return Ok(None) };
+        let Some(output) = self.store.run_output(id).await? else { return Ok(None) };
+        if run.state.is_terminal() || output.epoch != driver.epoch {
+            return Ok(None);
+        }
         let claims = self.store.run_claims(id).await?;
         let starts = claims.into_iter().map(|claim| (claim.epoch, claim.start)).collect();
         let detail = self.store.run_detail(id).await?;
@@ -107,7 +127,8 @@ impl Runs {
                 .inspect_err(|error| tracing::error!(run.id = %id, %error, "a run's source cannot be read"))
                 .ok()
         });
-        Ok(Some(Found { run, records: stored.records, starts, source }))
+        let (seen, stored) = (driver.epoch, output.stored);
+        Ok(Some(Found { run, seen, stored, records: output.records, starts, source }))
     }
 
     /// The run as its room is to see it: from the store, or where that is away just now, as it was read before.
@@ -126,15 +147,17 @@ impl Runs {
         cancel: Option<MemberId>,
     ) {
         let state = if cancel.is_some() { RunState::Cancelled } else { RunState::Interrupted };
-        tracing::info!(run.id = %run.id, state = state.name(), "a run of the last life is ended");
-        let going = Going::new(run.epoch, Tape::new(&run, output), stored);
-        let problem = (state == RunState::Interrupted).then(interrupted);
+        tracing::info!(run.id = %run.id, state = state.name(), "a run that lost its driver is ended");
+        // Its readers follow it to its end.
+        let going = Going::new(run.epoch, Tape::driven(&run, output, &self.bus), stored);
+        let problem = (state == RunState::Interrupted).then(|| interrupted(run.id));
         let ending = Ending { stopped_by: cancel, problem, ..Ending::new(state) };
         match self.checkpoint.end(going, ending).await {
-            Ok(run) => self.announce(&run),
-            Err(refusal) => {
-                tracing::error!(run.id = %run.id, code = refusal.code(), "a run's end was not written");
+            Ok(run) => {
+                self.announce(&run);
+                self.follow_soon();
             }
+            Err(why) => tracing::error!(run.id = %run.id, ?why, "a run's end was not written"),
         }
     }
 }
@@ -163,25 +186,6 @@ fn up_to(end: Offset, records: Vec<StoredRecord>) -> Vec<(u32, BlockKind, Bytes)
         kept.push((block, kind, bytes));
     }
     kept
-}
-
-fn interrupted() -> Problem {
-    Problem {
-        kind: "about:blank".to_owned(),
-        title: "Interrupted".to_owned(),
-        status: 503,
-        code: "run.interrupted".to_owned(),
-        detail: INTERRUPTED.to_owned(),
-        kept: "What had arrived is kept and charged as an estimate.".to_owned(),
-        next: "Continue or regenerate.".to_owned(),
-        request_id: None,
-        retry_after_ms: None,
-    }
-}
-
-/// What a run is told whose driver failed on our side.
-pub(super) fn failed_here() -> Problem {
-    Refusal::Internal.problem(None)
 }
 
 #[cfg(test)]

@@ -3,25 +3,29 @@
 //! The document itself is not here: its owner task has it alone (`room/owner.rs`) and takes frames and commands
 //! from a bounded mailbox, in their order. Locks here are held for a few lookups and never across an await.
 
+mod behind;
+mod known_runs;
 mod mail;
 pub mod owner;
 
-pub use mail::{Caught, CutAsk, Entered, ToRoom};
+pub use mail::{Caught, CutAsk, Entered, Fetched, ToRoom};
 
 use crate::domain::{
-    log::{Audience, Gap, Log, LogLimits, Position, SocketId},
+    log::{Audience, Gap, Log, LogLimits, Position, SocketId, TooFarAhead},
     presence::{Presence, PresenceVersion},
     refusal::Refusal,
 };
 use crate::live::member::Member;
+use behind::Behind;
 use bytes::Bytes;
+use known_runs::KnownRuns;
 use parking_lot::{Mutex, MutexGuard};
-use promptroom_protocol::{LineageId, MemberId, PromptId, RunSummary, Seq, ServerFrame};
+use promptroom_protocol::{LineageId, MemberId, PromptId, Seq};
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
 };
 use tokio::sync::{
@@ -30,8 +34,6 @@ use tokio::sync::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// Runs that a newcomer is told of.
-const RUNS_TOLD: usize = 50;
 /// Frames that one socket takes from the log at a time.
 const FRAMES_TAKEN: usize = 64;
 
@@ -52,9 +54,17 @@ pub struct Piece {
     /// There may be more than was taken.
     pub more: bool,
     pub durable: Position,
-    /// The newest durable row.
+    /// Whoever has everything up to `head_position` has every row up to `head`.
     pub head: Seq,
+    pub head_position: Position,
     pub has_unwritten: bool,
+}
+
+/// How far a room's log is durable, and up to which row it has all.
+#[derive(Clone, Copy, Debug, Default)]
+struct Reached {
+    durable: Position,
+    head: Seq,
 }
 
 pub struct Room {
@@ -66,10 +76,11 @@ pub struct Room {
     presence: Mutex<Presence>,
     /// Changes up to here may be told; moved a few dozen times a second at most.
     presence_shown: AtomicU64,
-    members: Mutex<HashMap<SocketId, Arc<Member>>>,
+    members: Mutex<BTreeMap<SocketId, Arc<Member>>>,
     /// Those that have frames which are not durable yet.
-    unsaved: Mutex<HashMap<SocketId, Arc<Member>>>,
-    runs: Mutex<Vec<RunSummary>>,
+    unsaved: Mutex<BTreeMap<SocketId, Arc<Member>>>,
+    runs: KnownRuns,
+    behind: Behind,
     /// The epoch under which frames are checked now. Held while a frame is checked and taken, and while rights
     /// change, so that a frame counts wholly under the old ones or wholly under the new ones.
     rights_epoch: Mutex<u64>,
@@ -77,7 +88,9 @@ pub struct Room {
     title: Mutex<Option<String>>,
     /// Whether the keeper knows that there is something to write.
     unwritten: AtomicBool,
-    durable: watch::Sender<Position>,
+    /// Times in a row that somebody else held the room's row when it was to be written.
+    skips: AtomicU32,
+    reached: watch::Sender<Reached>,
     ended: OnceLock<Refusal>,
     ending: CancellationToken,
     /// The owner is done and the keeper holds nothing of this life: the next one may begin.
@@ -127,44 +140,13 @@ impl Room {
         self.members.lock().values().cloned().collect()
     }
 
+    /// How many people are in it, on whichever node.
     pub fn people(&self) -> usize {
         let mut ids: Vec<MemberId> = self.members.lock().values().map(|member| member.id).collect();
+        ids.extend(self.presence.lock().elsewhere().map(|person| person.id));
         ids.sort_unstable();
         ids.dedup();
         ids.len()
-    }
-
-    pub fn runs(&self) -> Vec<RunSummary> {
-        self.runs.lock().clone()
-    }
-
-    /// Runs as the store knows them; what was announced since is newer.
-    pub fn know_runs(&self, stored: Vec<RunSummary>) {
-        let mut runs = self.runs.lock();
-        for run in stored {
-            if runs.iter().all(|known| known.id != run.id) {
-                runs.push(run);
-            }
-        }
-        runs.sort_by_key(|run| std::cmp::Reverse(run.number));
-        runs.truncate(RUNS_TOLD);
-    }
-
-    /// Tells everybody in the room how a run stands.
-    pub fn announce(&self, run: &RunSummary) {
-        {
-            let mut runs = self.runs.lock();
-            match runs.iter_mut().find(|known| known.id == run.id) {
-                // What it came to may be known later than its end.
-                Some(known) if known.state.is_terminal() && known.state != run.state => return,
-                Some(known) => *known = run.clone(),
-                None => {
-                    runs.insert(0, run.clone());
-                    runs.truncate(RUNS_TOLD);
-                }
-            }
-        }
-        self.tell(ServerFrame::Run(Box::new(run.clone())).encode());
     }
 
     /// One of our own frames for all sockets that asked for such.
@@ -201,11 +183,18 @@ impl Room {
                 frames.push(entry.frame.clone());
             }
         }
-        let (durable, head, has_unwritten) = (log.durable(), log.head_seq(), log.has_unwritten());
-        Ok(Piece { frames, next, more: taken == FRAMES_TAKEN, durable, head, has_unwritten })
+        Ok(Piece {
+            frames,
+            next,
+            more: taken == FRAMES_TAKEN,
+            durable: log.durable(),
+            head: log.head_seq(),
+            head_position: log.head_position(),
+            has_unwritten: log.has_unwritten(),
+        })
     }
 
-    /// Whether the log still has every row after `seq`.
+    /// Whether the log still has every row after `seq` that is known here.
     pub fn reaches(&self, seq: Seq) -> bool {
         self.log.lock().reaches(seq)
     }
@@ -225,17 +214,18 @@ impl Room {
 
     /// Resolves when everything up to `position` is durable; fails when this life ends before.
     pub async fn until_durable(&self, position: Position) -> Result<(), Refusal> {
-        let mut durable = self.durable.subscribe();
+        let mut reached = self.reached.subscribe();
         // What needs no writing is durable without a commit that would move the mark.
         if self.log.lock().durable() >= position {
             return Ok(());
         }
         tokio::select! {
-            reached = durable.wait_for(|at| *at >= position) => match reached {
+            biased;
+            () = self.until_ended() => Err(self.end_reason()),
+            reached = reached.wait_for(|now| now.durable >= position) => match reached {
                 Ok(_) => Ok(()),
                 Err(_) => Err(self.end_reason()),
             },
-            () = self.until_ended() => Err(self.end_reason()),
         }
     }
 
@@ -258,24 +248,36 @@ impl Room {
         Some(Unwritten { rows, last, title })
     }
 
-    /// For the keeper: the rows up to `last` are in the database, from `first` on.
-    pub fn written(&self, last: Position, first: Seq, title: Option<&String>) -> Result<(), Gap> {
-        let durable = {
-            let mut log = self.log.lock();
-            if first.0 != log.head_seq().0 + 1 {
-                return Err(Gap);
-            }
-            log.written(last, first);
-            log.durable()
-        };
+    /// For the keeper: the rows up to `last` are in the database, from `first` on. Rows of others may lie before them.
+    pub fn written(&self, last: Position, first: Seq, title: Option<&String>) -> Result<(), TooFarAhead> {
+        self.log.lock().written(last, first)?;
         let mut pending = self.title.lock();
         if pending.as_ref() == title {
             *pending = None;
         }
         drop(pending);
-        self.durable.send_replace(durable);
-        self.unsaved.lock().retain(|_, member| member.ring_if_saved(durable));
+        let reached = self.show_reached();
+        self.unsaved.lock().retain(|_, member| member.ring_if_saved(reached.durable));
+        // All rows before ours are there. What waits for ours may come next.
+        self.behind.learn(Seq(first.0 - 1));
+        if self.behind.is_so(reached.head) {
+            self.behind.ring();
+        }
         Ok(())
+    }
+
+    /// Tells whoever waits for it how far the log has come.
+    fn show_reached(&self) -> Reached {
+        let (durable, head) = {
+            let log = self.log.lock();
+            (log.durable(), log.head_seq())
+        };
+        // Others may show what they saw before or after.
+        self.reached.send_modify(|shown| {
+            shown.durable = shown.durable.max(durable);
+            shown.head = shown.head.max(head);
+        });
+        Reached { durable, head }
     }
 
     /// Whether there are edits that are not durable.
@@ -292,6 +294,7 @@ impl Room {
     pub fn end(&self, reason: Refusal) {
         if self.ended.set(reason.clone()).is_ok() {
             self.ending.cancel();
+            self.behind.ring();
             for member in self.members.lock().values() {
                 member.close(reason.clone());
             }
@@ -317,6 +320,23 @@ impl Room {
     /// Whether the keeper has yet to be told of unwritten rows; asking marks it as told.
     pub fn claim_for_keeper(&self) -> bool {
         !self.unwritten.swap(true, Ordering::AcqRel)
+    }
+
+    /// The keeper does not have the room in its list any more.
+    pub fn unclaim(&self) {
+        self.unwritten.store(false, Ordering::Release);
+    }
+
+    pub fn skip(&self) {
+        self.skips.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn forget_skips(&self) {
+        self.skips.store(0, Ordering::Relaxed);
+    }
+
+    pub fn skips(&self) -> u32 {
+        self.skips.load(Ordering::Relaxed)
     }
 
     fn end_reason(&self) -> Refusal {

@@ -6,12 +6,13 @@
 use crate::domain::{output::fitting, prompt::ModelRequest};
 use crate::live::{
     billing::{Before, OpenCall, Received, bill, read_on, unanswered},
-    checkpoint::{Ending, Going},
+    checkpoint::NotEnded,
     clock::now_ms,
-    endings::{completed, ended_early, failed, may_be_charged, problem, too_long},
+    endings::{Ending, completed, ended_early, failed, failed_here, may_be_charged, problem, too_long},
+    going::Going,
     place::Place,
-    recovery::failed_here,
-    runs::{Runs, new_attempt},
+    runs::Runs,
+    start::new_attempt,
 };
 use crate::model::{CancelBehaviour, Model, ModelError, ModelEvent, ModelStream};
 use crate::store::{AdmitOutcome, AttemptId, Bill, NewAttempt};
@@ -49,8 +50,8 @@ pub struct Job {
 enum LetGo {
     /// Another driver has the run, or it cannot be written.
     Fenced,
-    /// The node stops; the checkpoint writes what there is, and the next start goes on.
-    Stopping,
+    /// The node leaves; the checkpoint writes what there is, and somebody else goes on.
+    Leaving,
 }
 
 pub async fn drive(job: Job) {
@@ -58,7 +59,7 @@ pub async fn drive(job: Job) {
     let driving = AssertUnwindSafe(drive_to_end(job)).catch_unwind();
     if driving.await.is_err() {
         tracing::error!(run.id = %going.run, "the driver of a run panicked; the run fails");
-        let ending = Ending { problem: Some(failed_here()), ..Ending::new(RunState::Failed) };
+        let ending = Ending { problem: Some(failed_here(going.run)), ..Ending::new(RunState::Failed) };
         end(&runs, &going, ending).await;
     }
     let id = going.run;
@@ -73,15 +74,16 @@ async fn drive_to_end(mut job: Job) {
             tracing::info!(run.id = %job.run.id, epoch = job.run.epoch.0, "the run is let go");
             if matches!(why, LetGo::Fenced) {
                 job.runs.checkpoint.forget(&job.going);
+                job.going.tape.let_go(job.going.epoch);
+                job.runs.follow_soon();
             }
-            job.going.tape.abandon();
         }
     }
 }
 
 /// Writes the end, and only then tells it.
 async fn end(runs: &Runs, going: &Arc<Going>, ending: Ending) {
-    going.tape.flush();
+    going.flush();
     match runs.checkpoint.end(going.clone(), ending).await {
         Ok(run) => {
             let duration_ms = run.ended_at_ms.unwrap_or_default().saturating_sub(run.created_at_ms);
@@ -89,13 +91,16 @@ async fn end(runs: &Runs, going: &Arc<Going>, ending: Ending) {
             metrics::counter!("promptroom_runs_ended_total", "state" => run.state.name()).increment(1);
             // The summary first: whoever reads the end finds it there.
             going.tape.note(&run);
-            going.tape.end();
+            going.tape.end(going.epoch);
             runs.announce(&run);
         }
-        Err(refusal) => {
-            tracing::error!(run.id = %going.run, code = refusal.code(), "a run's end was not written");
+        Err(why) => {
+            if why == NotEnded::Unwritten {
+                tracing::error!(run.id = %going.run, "a run's end was not written");
+            }
             runs.checkpoint.forget(going);
-            going.tape.abandon();
+            going.tape.let_go(going.epoch);
+            runs.follow_soon();
         }
     }
 }
@@ -140,7 +145,7 @@ impl Job {
                 biased;
                 () = self.going.cancelled.cancelled() => return Ok(false),
                 () = self.going.fenced.cancelled() => return Err(LetGo::Fenced),
-                () = self.runs.tasks.stopped() => return Err(LetGo::Stopping),
+                () = self.runs.leaving.cancelled() => return Err(LetGo::Leaving),
                 () = self.place.admitted() => return Ok(true),
                 () = sleep(QUEUE_PACE) => {
                     let queue = self.runs.places.standing(self.run.id);
@@ -160,7 +165,7 @@ impl Job {
             Ok(attempt) => attempt,
             Err(error) => {
                 tracing::error!(%error, run.id = %run.id, "an attempt cannot be written down");
-                return Ok(Admitted::Ended(Box::new(failed(failed_here(), None))));
+                return Ok(Admitted::Ended(Box::new(failed(failed_here(self.run.id), None))));
             }
         };
         match self.write_attempt(&attempt).await? {
@@ -170,7 +175,7 @@ impl Job {
                 return Ok(Admitted::Ended(Box::new(self.cancelled(None))));
             }
             Some(AdmitOutcome::Fenced) => return Err(LetGo::Fenced),
-            None => return Ok(Admitted::Ended(Box::new(failed(failed_here(), None)))),
+            None => return Ok(Admitted::Ended(Box::new(failed(failed_here(self.run.id), None)))),
         }
         // In a later epoch this attempt made a seam, which only the store puts together.
         match self.runs.store.run(self.run.id).await {
@@ -191,8 +196,10 @@ impl Job {
                         tracing::warn!(%error, run.id = %self.run.id, "a run waits for the store");
                     }
                     tokio::select! {
+                        biased;
+                        () = self.going.fenced.cancelled() => return Err(LetGo::Fenced),
+                        () = self.runs.leaving.cancelled() => return Err(LetGo::Leaving),
                         () = sleep(STORE_RETRY) => {}
-                        () = self.runs.tasks.stopped() => return Err(LetGo::Stopping),
                     }
                 }
                 Err(error) => {
@@ -211,7 +218,7 @@ impl Job {
                 biased;
                 () = self.going.cancelled.cancelled() => return Ok(Call::Cancelled { asking: true }),
                 () = self.going.fenced.cancelled() => return Err(LetGo::Fenced),
-                () = self.runs.tasks.stopped() => return Err(LetGo::Stopping),
+                () = self.runs.leaving.cancelled() => return Err(LetGo::Leaving),
                 answer = self.model.start(&self.request) => answer,
             };
             let error = match answer {
@@ -232,9 +239,10 @@ impl Job {
             self.run.problem = Some(problem);
             self.runs.announce(&self.run);
             tokio::select! {
+                biased;
                 () = self.going.cancelled.cancelled() => return Ok(Call::Cancelled { asking: false }),
                 () = self.going.fenced.cancelled() => return Err(LetGo::Fenced),
-                () = self.runs.tasks.stopped() => return Err(LetGo::Stopping),
+                () = self.runs.leaving.cancelled() => return Err(LetGo::Leaving),
                 () = sleep(Duration::from_millis(wait_ms)) => {}
             }
         }
@@ -253,11 +261,11 @@ impl Job {
                     return Ok(self.hang_up(stream, call, received, self.cancelled(None)));
                 }
                 () = self.going.fenced.cancelled() => return Err(LetGo::Fenced),
-                () = self.runs.tasks.stopped() => return Err(LetGo::Stopping),
+                () = self.runs.leaving.cancelled() => return Err(LetGo::Leaving),
                 () = sleep_until(wake_at) => {
                     let now = Instant::now();
                     if flush_at.is_some_and(|at| at <= now) {
-                        self.going.tape.flush();
+                        self.going.flush();
                         (flush_at, flushed) = (None, now);
                     }
                     if metrics_at <= now {
@@ -271,12 +279,12 @@ impl Job {
             match event {
                 Some(Ok(ModelEvent::Delta { block, kind, text })) => {
                     if !self.take(&mut received, block, kind, &text) {
-                        return Ok(self.hang_up(stream, call, received, too_long()));
+                        return Ok(self.hang_up(stream, call, received, too_long(self.run.id)));
                     }
                     let now = Instant::now();
                     let due = flushed + self.join_time();
                     if due <= now || received.events == 1 {
-                        self.going.tape.flush();
+                        self.going.flush();
                         (flush_at, flushed) = (None, now);
                     } else {
                         flush_at = Some(due);
@@ -305,8 +313,8 @@ impl Job {
     /// Appends what came; false if the run may not put out all of it.
     fn take(&self, received: &mut Received, block: u32, kind: BlockKind, text: &str) -> bool {
         received.count(text);
-        let fits = fitting(text, self.going.tape.length());
-        self.going.tape.append(block, kind, fits);
+        let fits = fitting(text, self.going.length());
+        self.going.append(block, kind, fits);
         fits.len() == text.len()
     }
 
@@ -324,7 +332,7 @@ impl Job {
         let bill = self.bill(received, input);
         self.going.used(bill.usage);
         let whole = self.before.with(bill);
-        self.run.bytes = self.going.tape.length();
+        self.run.bytes = self.going.length();
         self.run.usage = Some(whole.usage);
         self.run.cost = whole.cost;
         self.runs.announce(&self.run);
@@ -356,7 +364,7 @@ impl Job {
     }
 
     fn problem(&self, error: &ModelError) -> Problem {
-        problem(&self.model.lane().provider, error, self.going.tape.length().0)
+        problem(self.run.id, &self.model.lane().provider, error, self.going.length().0)
     }
 
     fn bill(&self, received: &Received, input_tokens: u64) -> Bill {

@@ -2,87 +2,102 @@
 //!
 //! A run belongs to the server, not to whoever pressed the button: nothing here ends because a socket did.
 
-use crate::domain::{
-    gate::GateLimits,
-    ledger::estimate_tokens,
-    output::Output,
-    prompt::{Cut, ModelRequest, request_hash},
-    refusal::Refusal,
-    run::Source,
-};
+use crate::bus::{Bus, Topic};
+use crate::domain::{gate::GateLimits, output::Output, prompt::ModelRequest, refusal::Refusal, run::Source};
 use crate::live::{
     billing::Before,
-    checkpoint::{Checkpoint, Going},
-    clock::now_ms,
+    checkpoint::Checkpoint,
+    clock::new_id,
     commands::{Asked, UnderWay},
+    going::Going,
     place::{Place, Places},
     room::Room,
     runner::{self, Job},
+    start::{Start, new_attempt, new_run, unwritable},
     tape::Tape,
     tasks::Tasks,
 };
 use crate::model::{Model, Models};
-use crate::store::{AttemptId, NewAttempt, NewRun, NodeId, StartOutcome, Store, StoreError};
-use dashmap::DashMap;
+use crate::store::{NewAttempt, NodeId, StartOutcome, Store, StoreError, StoredRecord};
+use dashmap::{DashMap, Entry};
 use promptroom_protocol::{
     BlockKind, CommandId, Epoch, MemberId, Offset, Person, PromptId, RunId, RunOrigin, RunSummary,
 };
 use std::sync::{Arc, Weak};
-use tokio::sync::Semaphore;
-use uuid::Uuid;
+use tokio::sync::{Mutex, Notify, Semaphore};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// Finished outputs that are read back from the store at one time.
 const READS_AT_ONCE: usize = 8;
+/// Runs that are taken over at one time.
+pub(super) const RECOVERIES_AT_ONCE: usize = 8;
 
 pub struct Runs {
     pub(super) store: Arc<Store>,
     pub(super) models: Arc<Models>,
     pub(super) checkpoint: Arc<Checkpoint>,
+    pub(super) bus: Bus,
     pub(super) tasks: Tasks,
     pub(super) node: NodeId,
     pub(super) places: Arc<Places>,
-    /// Held while a run is taken over.
-    pub(super) recovering: tokio::sync::Mutex<()>,
+    /// Nobody else uses the database: whatever is not driven here is driven by nobody.
+    pub(super) alone: bool,
+    /// One of them is held while a run is taken over, by its id.
+    pub(super) recovering: [Mutex<()>; RECOVERIES_AT_ONCE],
     /// Commands under way: a repeat gets the answer of the first, which was cut before it.
     pub(super) commands: DashMap<(MemberId, CommandId), UnderWay>,
-    tapes: DashMap<RunId, Weak<Tape>>,
+    /// Drivers let go of their runs, for others to take.
+    pub(super) leaving: CancellationToken,
+    pub(super) drivers: TaskTracker,
+    /// Rung when a run that is followed has more than is here.
+    pub(super) follow: Notify,
+    pub(super) tapes: DashMap<RunId, Weak<Tape>>,
+    /// This node's life is in the store, so that its death will be seen.
+    known: CancellationToken,
     reads: Semaphore,
     rooms: DashMap<PromptId, Weak<Room>>,
 }
 
-/// A run to start.
-pub struct Start {
-    pub prompt: PromptId,
-    pub command: CommandId,
-    pub by: Person,
-    pub origin: RunOrigin,
-    pub parent: Option<RunId>,
-    pub model_id: String,
-    pub source: Source,
+/// What the runs of a node need.
+pub struct RunsParts {
+    pub store: Arc<Store>,
+    pub models: Arc<Models>,
+    pub checkpoint: Arc<Checkpoint>,
+    pub bus: Bus,
+    pub limits: GateLimits,
+    pub node: NodeId,
+    /// This process holds the lock on the database.
+    pub alone: bool,
+    pub tasks: Tasks,
 }
 
 impl Runs {
-    pub fn new(
-        store: Arc<Store>,
-        models: Arc<Models>,
-        checkpoint: Arc<Checkpoint>,
-        limits: GateLimits,
-        node: NodeId,
-        tasks: Tasks,
-    ) -> Arc<Self> {
-        Arc::new(Runs {
+    pub fn new(parts: RunsParts) -> Arc<Self> {
+        let RunsParts { store, models, checkpoint, bus, limits, node, alone, tasks } = parts;
+        let runs = Arc::new(Runs {
             store,
             models,
             checkpoint,
+            bus,
             tasks,
             node,
             places: Places::new(limits),
-            recovering: tokio::sync::Mutex::default(),
+            alone,
+            recovering: Default::default(),
             commands: DashMap::new(),
+            leaving: CancellationToken::new(),
+            drivers: TaskTracker::new(),
+            follow: Notify::new(),
             tapes: DashMap::new(),
+            known: CancellationToken::new(),
             reads: Semaphore::new(READS_AT_ONCE),
             rooms: DashMap::new(),
-        })
+        });
+        if alone {
+            runs.is_known();
+        }
+        runs.tasks.spawn_vital("runs of other nodes", runs.clone().follow());
+        runs
     }
 
     /// From now on the room is told of its runs.
@@ -95,20 +110,22 @@ impl Runs {
         self.tapes.retain(|_, tape| tape.strong_count() > 0);
     }
 
+    pub(super) fn room(&self, prompt: PromptId) -> Option<Arc<Room>> {
+        self.rooms.get(&prompt).and_then(|room| room.upgrade())
+    }
+
+    /// From now on runs may be driven here: should this node die, others will see it.
+    pub(super) fn is_known(&self) {
+        self.known.cancel();
+    }
+
+    pub(super) async fn until_known(&self) {
+        self.known.cancelled().await;
+    }
+
     /// Runs that this node drives now.
     pub fn going(&self) -> usize {
         self.checkpoint.count()
-    }
-
-    /// Tells whoever is in the run's room, or reads its output, how it stands.
-    pub(super) fn announce(&self, run: &RunSummary) {
-        if let Some(tape) = self.known_tape(run.id) {
-            tape.note(run);
-        }
-        let room = self.rooms.get(&run.prompt).and_then(|room| room.upgrade());
-        if let Some(room) = room {
-            room.announce(run);
-        }
     }
 
     /// Writes the run down and sends it on its way. A command that was seen before is only looked up.
@@ -116,10 +133,13 @@ impl Runs {
         if self.tasks.is_draining() {
             return Err(Refusal::Draining);
         }
+        if !self.known.is_cancelled() {
+            return Err(Refusal::StoreUnavailable);
+        }
         let Some(model) = self.models.find(&start.model_id) else {
             return Err(Refusal::ModelUnknown { model: start.model_id });
         };
-        let id = RunId(Uuid::now_v7());
+        let id = RunId(new_id());
         // From here on the place at the gate is given back whatever happens.
         let (place, queue) = self.places.ask(id, &model, start.by.id)?;
         let new = new_run(id, self.node, &start, &model).map_err(unwritable)?;
@@ -159,13 +179,39 @@ impl Runs {
     /// Drives a run whose row is there, in the epoch of its summary. It can be read before anybody is told of it.
     pub(super) fn drive(self: &Arc<Self>, drive: Drive, output: Output) {
         let Drive { place, run, model, request, attempt, stored, before } = drive;
-        let tape = Tape::new(&run, output);
-        self.tapes.insert(run.id, Arc::downgrade(&tape));
-        let going = Going::new(run.epoch, tape, stored);
+        let tape = self.tape_to_drive(&run, output);
+        let going = Going::new(run.epoch, tape.clone(), stored);
         self.checkpoint.add(&going);
         self.announce(&run);
+        if self.bus.has_others() && !tape.is_heard() {
+            // A stop that is asked for elsewhere is heard at once; its row says so too, a little later.
+            let hearing = self.clone();
+            self.tasks.spawn(async move {
+                tape.keep_hearing(hearing.bus.subscribe(Topic::Room(tape.prompt)).await);
+            });
+        }
         let job = Job { runs: self.clone(), going, place, run, model, request, attempt, before };
-        self.tasks.spawn(runner::drive(job));
+        self.tasks.spawn(self.drivers.track_future(runner::drive(job)));
+    }
+
+    /// The tape that its readers hold already, if there are any.
+    fn tape_to_drive(&self, run: &RunSummary, output: Output) -> Arc<Tape> {
+        match self.tapes.entry(run.id) {
+            Entry::Occupied(mut known) => {
+                if let Some(tape) = known.get().upgrade().filter(|tape| !tape.is_abandoned()) {
+                    tape.drive(run, output);
+                    return tape;
+                }
+                let tape = Tape::driven(run, output, &self.bus);
+                known.insert(Arc::downgrade(&tape));
+                tape
+            }
+            Entry::Vacant(vacant) => {
+                let tape = Tape::driven(run, output, &self.bus);
+                vacant.insert(Arc::downgrade(&tape));
+                tape
+            }
+        }
     }
 
     /// Stops a run: at once if it is here, and by its row wherever it is.
@@ -178,7 +224,9 @@ impl Runs {
         if known.state.is_terminal() {
             return Ok(known);
         }
-        self.store.request_cancel(run, by).await.map_err(unavailable)?.ok_or(Refusal::RunNotFound)
+        let asked = self.store.request_cancel(run, by).await.map_err(unavailable)?;
+        self.tell_cancel(prompt, run, by);
+        asked.ok_or(Refusal::RunNotFound)
     }
 
     /// The same request once more, as a run of its own.
@@ -252,31 +300,48 @@ impl Runs {
         found.filter(|found| found.prompt == prompt).ok_or(Refusal::RunNotFound)
     }
 
-    /// The output of a run: that of its driver, or read back from the store where it is over. Refused for the moment
-    /// while a run that is not over has no driver: what is stored of it never ends.
+    /// The output of a run, wherever it is driven: written here, followed, or read back from the store where it is over.
     pub async fn tape(&self, prompt: PromptId, run: RunId) -> Result<Arc<Tape>, Refusal> {
         if let Some(tape) = self.known_tape(run) {
             return if tape.prompt == prompt { Ok(tape) } else { Err(Refusal::RunNotFound) };
         }
         let _permit = self.reads.acquire().await.map_err(|_| Refusal::Draining)?;
-        let mut summary = self.run_of(prompt, run).await?;
-        if let Some(tape) = self.known_tape(run) {
+        let summary = self.run_of(prompt, run).await?;
+        let tape = if summary.state.is_terminal() {
+            self.stored_tape(&summary).await?
+        } else {
+            let tape = Tape::followed(&summary, &self.bus);
+            // Before it is read for the first time: what is told meanwhile counts.
+            tape.keep_hearing(self.bus.subscribe(Topic::Room(prompt)).await);
+            tape
+        };
+        let mut known = self.tapes.entry(run).or_default();
+        if let Some(tape) = known.upgrade().filter(|tape| !tape.is_abandoned()) {
             return Ok(tape);
         }
-        if !summary.state.is_terminal() {
-            // It may have ended between the two looks.
-            summary = self.run_of(prompt, run).await?;
+        *known = Arc::downgrade(&tape);
+        drop(known);
+        self.follow_soon();
+        Ok(tape)
+    }
+
+    /// What a run has put out until now, as its viewers see it: on its driver's node, or where it is stored.
+    pub async fn output(&self, prompt: PromptId, run: RunId) -> Result<Vec<StoredRecord>, Refusal> {
+        let here = self.known_tape(run).filter(|tape| tape.prompt == prompt);
+        if let Some(output) = here.and_then(|tape| tape.all()) {
+            return Ok(output);
         }
-        if !summary.state.is_terminal() {
-            return Err(Refusal::StoreUnavailable);
-        }
-        let stored = self.store.run_output(run).await.map_err(unavailable)?.ok_or(Refusal::RunNotFound)?;
-        let claims = self.store.run_claims(run).await.map_err(unavailable)?;
+        let stored = self.store.run_output(run).await.map_err(unavailable)?;
+        stored.map(|stored| stored.records).ok_or(Refusal::RunNotFound)
+    }
+
+    async fn stored_tape(&self, run: &RunSummary) -> Result<Arc<Tape>, Refusal> {
+        let stored = self.store.run_output(run.id).await.map_err(unavailable)?.ok_or(Refusal::RunNotFound)?;
+        let claims = self.store.run_claims(run.id).await.map_err(unavailable)?;
         let starts = claims.into_iter().map(|claim| (claim.epoch, claim.start)).collect();
         let records = stored.records.into_iter().map(|record| (record.block, record.kind, record.bytes));
-        let tape = Tape::new(&summary, Output::stored(run, stored.epoch, starts, records, true));
-        self.tapes.insert(run, Arc::downgrade(&tape));
-        Ok(tape)
+        let output = Output::stored(run.id, stored.epoch, starts, records, true);
+        Ok(Tape::over(run, output, &self.bus))
     }
 
     pub async fn source(&self, run: RunId) -> Result<Source, Refusal> {
@@ -287,7 +352,7 @@ impl Runs {
         })
     }
 
-    fn known_tape(&self, run: RunId) -> Option<Arc<Tape>> {
+    pub(super) fn known_tape(&self, run: RunId) -> Option<Arc<Tape>> {
         self.tapes.get(&run).and_then(|tape| tape.upgrade()).filter(|tape| !tape.is_abandoned())
     }
 
@@ -307,76 +372,6 @@ pub(super) struct Drive {
     /// How much of the output is in the store.
     pub stored: Offset,
     pub before: Before,
-}
-
-impl Start {
-    pub fn from_cut(prompt: PromptId, command: CommandId, by: Person, cut: Cut) -> Start {
-        let source = Source {
-            content: cut.source,
-            variant: cut.variant_id,
-            values: cut.values,
-            unset: cut.unset,
-            request: cut.request,
-        };
-        Start { prompt, command, by, origin: RunOrigin::Run, parent: None, model_id: cut.model_id, source }
-    }
-
-    fn child(asked: Asked, by: Person, model_id: String, source: Source) -> Start {
-        let Asked { prompt, command, origin, parent, .. } = asked;
-        Start { prompt, command, by, origin, parent, model_id, source }
-    }
-
-    fn asked(&self) -> Asked {
-        let Start { prompt, command, ref by, origin, parent, .. } = *self;
-        Asked { prompt, command, by: by.id, origin, parent }
-    }
-}
-
-/// The record of a request that is about to leave.
-pub(super) fn new_attempt(
-    run: RunId,
-    epoch: Epoch,
-    node: NodeId,
-    model: &Model,
-    request: &ModelRequest,
-) -> serde_json::Result<NewAttempt> {
-    let texts = request.messages.iter().map(|message| message.text.as_str());
-    let texts = texts.chain(request.system.as_deref()).chain(request.prefill.as_deref());
-    Ok(NewAttempt {
-        id: AttemptId(Uuid::now_v7()),
-        run,
-        epoch,
-        node,
-        price_json: serde_json::to_string(&model.info.price)?,
-        input_tokens: texts.map(estimate_tokens).sum(),
-        now_ms: now_ms(),
-    })
-}
-
-pub(super) fn new_run(id: RunId, node: NodeId, start: &Start, model: &Model) -> serde_json::Result<NewRun> {
-    let request = &start.source.request;
-    Ok(NewRun {
-        id,
-        prompt: start.prompt,
-        command: start.command,
-        by: start.by.id,
-        node,
-        origin: start.origin,
-        parent: start.parent,
-        variant: start.source.variant.clone(),
-        model: start.model_id.clone(),
-        parameters: serde_json::to_value(&request.parameters)?,
-        request_json: model.wire_request(request).to_string(),
-        source_json: serde_json::to_string(&start.source)?,
-        hash: request_hash(request, &start.model_id),
-        now_ms: now_ms(),
-    })
-}
-
-/// What is to be written down has no JSON; nothing is run that could not be read again.
-fn unwritable(error: serde_json::Error) -> Refusal {
-    tracing::error!(%error, "a run cannot be written down");
-    Refusal::Internal
 }
 
 /// A failure of the store, told to people; operators find it in the log.

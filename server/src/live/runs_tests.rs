@@ -1,208 +1,53 @@
 //! Runs without any edge: what becomes of them when the store, their driver or the model does not do as it should.
 
 use super::{
-    checkpoint::Checkpoint,
     clock::now_ms,
     reaper::Reaper,
-    runs::{Runs, Start, new_run},
-    tape::{Next, Reader},
-    tasks::Tasks,
+    test_node::{Node, PATIENCE, cut, other_node},
 };
-use crate::domain::{
-    gate::GateLimits,
-    prompt::{ChatMessage, Cut, MessageRole, ModelRequest, Parameters, PromptContent},
-    refusal::Refusal,
-    rights::Visibility,
-};
-use crate::model::{Models, ModelsConfig};
-use crate::store::{
-    Claim, ClaimOutcome, CreateOutcome, NewPrincipal, NewPrompt, NodeId, PrincipalKind, Store,
-};
-use bytes::Bytes;
-use promptroom_protocol::{
-    CommandId, LineageId, MemberId, Person, PromptId, Role, RunCursor, RunId, RunState, RunSummary, Usage,
-};
-use sqlx::{Connection as _, SqliteConnection};
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
-use tokio::sync::Notify;
+use crate::domain::refusal::Refusal;
+use crate::store::{Claim, ClaimOutcome, NodeId};
+use promptroom_protocol::{CommandId, PromptId, RunId, RunState, RunSummary, Usage};
 use uuid::Uuid;
 
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A node with the demo models, one person and one prompt.
-struct Node {
-    runs: Arc<Runs>,
-    store: Arc<Store>,
-    tasks: Tasks,
-    ann: Person,
-    prompt: PromptId,
-    directory: tempfile::TempDir,
-}
-
-impl Node {
-    async fn start(pace_ms: u64) -> Node {
-        let directory = tempfile::tempdir().unwrap();
-        let store = Arc::new(Store::open(&url(&directory)).await.unwrap());
-        store.migrate().await.unwrap();
-        let ann = NewPrincipal {
-            id: MemberId(Uuid::new_v4()),
-            kind: PrincipalKind::Person,
-            name: "Ann".to_owned(),
-            role: Role::Editor,
-            token: None,
-            now_ms: 1,
-        };
-        store.add_principal(&ann).await.unwrap();
-        let new = NewPrompt {
-            id: PromptId(Uuid::new_v4()),
-            lineage: LineageId(Uuid::new_v4()),
-            slug: "tea".to_owned(),
-            owner: ann.id,
-            visibility: Visibility::Workspace,
-            title: "Tea".to_owned(),
-            first_row: Bytes::from_static(b"row"),
-            now_ms: 2,
-        };
-        let CreateOutcome::Created(prompt) = store.create_prompt(&new).await.unwrap() else {
-            panic!("not created")
-        };
-        let config = ModelsConfig { demo: true, demo_pace_ms: Some(pace_ms), ..ModelsConfig::default() };
-        let models = Arc::new(Models::open(config).unwrap());
-        let tasks = Tasks::default();
-        let checkpoint = Checkpoint::start(store.clone(), &tasks);
-        let node = NodeId(Uuid::new_v4());
-        let runs = Runs::new(store.clone(), models, checkpoint, GateLimits::default(), node, tasks.clone());
-        let ann = Person { id: ann.id, name: ann.name, role: ann.role, client: None };
-        Node { runs, store, tasks, ann, prompt: prompt.id, directory }
-    }
-
-    fn asking(&self, command: CommandId, model: &str) -> Start {
-        Start::from_cut(self.prompt, command, self.ann.clone(), cut(model))
-    }
-
-    async fn run(&self, model: &str) -> RunSummary {
-        let command = CommandId(Uuid::new_v4());
-        self.runs.run(self.prompt, command, self.ann.clone(), Ok(cut(model))).await.unwrap()
-    }
-
-    /// A run as a node leaves it that dies at once after the commit.
-    async fn leave_behind(&self, command: CommandId, driver: NodeId) -> RunId {
-        let id = RunId(Uuid::now_v7());
-        let model = self.runs.models.find("demo/markdown").unwrap();
-        let new = new_run(id, driver, &self.asking(command, "demo/markdown"), &model).unwrap();
-        self.store.start_run(&new).await.unwrap();
-        id
-    }
-
-    async fn until_over(&self, run: RunId) -> RunSummary {
-        self.until(run, |run| run.state.is_terminal()).await
-    }
-
-    async fn until(&self, run: RunId, wanted: impl Fn(&RunSummary) -> bool) -> RunSummary {
-        let waiting = async {
-            loop {
-                let summary = self.store.run(run).await.unwrap().unwrap();
-                if wanted(&summary) {
-                    return summary;
-                }
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, waiting).await.expect("in time")
-    }
-
-    /// Does to the database what no statement of ours does.
-    async fn damage(&self, statement: &'static str, run: RunId) {
-        let mut connection = SqliteConnection::connect(&url(&self.directory)).await.unwrap();
-        sqlx::query(statement).bind(run.0).execute(&mut connection).await.unwrap();
-        connection.close().await.unwrap();
-    }
-
-    async fn read_to_the_end(&self, run: RunId) -> bool {
-        let bell = Arc::new(Notify::new());
-        let tape = self.runs.tape(self.prompt, run).await.unwrap();
-        let reader = tape.read_from(RunCursor::START, &bell);
-        drop(tape);
-        last(reader, &bell).await
-    }
-}
-
-fn url(directory: &tempfile::TempDir) -> String {
-    format!("sqlite://{}", directory.path().join("promptroom.db").display())
-}
-
-fn cut(model: &str) -> Cut {
-    let request = ModelRequest {
-        model: model.split_once('/').unwrap().1.to_owned(),
-        system: None,
-        messages: vec![ChatMessage { role: MessageRole::User, text: "Write about tea.".to_owned() }],
-        parameters: Parameters {
-            temperature: None,
-            top_p: None,
-            max_tokens: None,
-            stop: Vec::new(),
-            seed: None,
-        },
-        prefill: None,
-    };
-    Cut {
-        variant_id: "main".to_owned(),
-        model_id: model.to_owned(),
-        request,
-        values: BTreeMap::new(),
-        unset: Vec::new(),
-        source: PromptContent::default(),
-    }
-}
-
-/// Whether the reader is told the end; false if it is sent away.
-async fn last(mut reader: Reader, bell: &Notify) -> bool {
-    let reading = async {
-        loop {
-            match reader.next_frame() {
-                Next::Frame(_) => {}
-                Next::Last(_) => return true,
-                Next::Abandoned => return false,
-                Next::Wait => bell.notified().await,
-            }
-        }
-    };
-    tokio::time::timeout(PATIENCE, reading).await.expect("an end or a way to go on")
-}
-
-fn other_node() -> NodeId {
-    NodeId(Uuid::new_v4())
+/// Takes over what any node but this one owns.
+async fn recover(node: &Node, run: RunId) {
+    let own = node.runs.node;
+    node.runs.recover(run, |owner: NodeId| owner != own).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_run_that_nobody_drives_is_not_shown_as_one_that_goes_on_for_ever() {
+async fn a_run_that_nobody_drives_is_waited_for() {
     let node = Node::start(0).await;
     let run = node.leave_behind(CommandId(Uuid::new_v4()), other_node()).await;
-    let refused = node.runs.tape(node.prompt, run).await.err();
-    assert_eq!(refused, Some(Refusal::StoreUnavailable));
-    node.runs.recover(run).await.unwrap();
-    assert!(node.read_to_the_end(run).await);
+    let (told_the_end, ()) = tokio::join!(node.read_to_the_end(run), recover(&node, run));
+    assert!(told_the_end);
     assert_eq!(node.until_over(run).await.state, RunState::Completed);
 }
 
 #[tokio::test]
-async fn the_readers_of_a_run_that_another_driver_has_are_sent_to_look_for_it_anew() {
+async fn the_readers_of_a_run_that_another_driver_has_stay_and_see_what_is_withdrawn() {
     let node = Node::start(20).await;
     let run = node.run("demo/markdown").await;
-    let reading = node.read_to_the_end(run.id);
+    let reading = node.view(run.id, promptroom_protocol::RunCursor::START, "");
     let claiming = async {
         node.until(run.id, |run| run.bytes.0 > 0).await;
         let claim =
             Claim { run: run.id, seen: run.epoch, node: other_node(), trim_to: None, now_ms: now_ms() };
         let claimed = node.store.claim_run(&claim, super::billing::estimate).await.unwrap();
         assert!(matches!(claimed, ClaimOutcome::Claimed { .. }));
+        let let_go = async {
+            while node.runs.going() > 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, let_go).await.unwrap();
+        // Nobody drives it now: it is taken over, and shows what both attempts used.
+        recover(&node, run.id).await;
     };
-    let (told_the_end, ()) = tokio::join!(reading, claiming);
-    assert!(!told_the_end, "it goes on elsewhere");
-    assert_eq!(node.runs.going(), 0);
-    // Nobody drives it now: it is taken over, and shows what both attempts used.
-    node.runs.recover(run.id).await.unwrap();
-    assert!(node.read_to_the_end(run.id).await);
+    let (seen, ()) = tokio::join!(reading, claiming);
+    assert!(seen.is_told_the_end && !seen.rewinds.is_empty());
+    assert_eq!(seen.text, node.stored(run.id).await);
     let over = node.until_over(run.id).await;
     assert_eq!((over.state, over.attempts, over.epoch.0), (RunState::Completed, 2, 3));
 }
@@ -273,7 +118,7 @@ async fn a_run_that_cannot_be_admitted_ends_as_failed() {
         run,
     )
     .await;
-    node.runs.recover(run).await.unwrap();
+    recover(&node, run).await;
     let over = node.until_over(run).await;
     assert_eq!(
         (over.state, over.problem.map(|problem| problem.code)),

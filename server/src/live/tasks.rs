@@ -2,8 +2,12 @@
 
 use std::{
     future::Future,
+    pin::Pin,
     sync::{Arc, OnceLock},
+    task::{Context, Poll, ready},
 };
+#[cfg(test)]
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::{
     sync::CancellationToken,
@@ -18,17 +22,54 @@ pub struct Tasks {
     stopping: CancellationToken,
     failed: CancellationToken,
     failed_part: Arc<OnceLock<&'static str>>,
+    #[cfg(test)]
+    governor: Option<Arc<dyn Governor>>,
+}
+
+/// What a task came to, for whoever waits for it; dropping this leaves the task to itself.
+#[derive(Debug)]
+pub struct Joined<T>(Waiting<T>);
+
+#[derive(Debug)]
+enum Waiting<T> {
+    Spawned(JoinHandle<T>),
+    #[cfg(test)]
+    Governed(oneshot::Receiver<T>),
+}
+
+/// The task ended without a result, because it panicked.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the task did not come to its end")]
+pub struct Lost;
+
+/// Who runs the tasks of a node instead of tokio: the simulation, which stops or drops them at any of their awaits.
+#[cfg(test)]
+pub trait Governor: std::fmt::Debug + Send + Sync {
+    fn spawn(&self, task: Pin<Box<dyn Future<Output = ()> + Send>>);
 }
 
 impl Tasks {
+    /// The tasks of a node that is simulated.
+    #[cfg(test)]
+    pub fn governed(governor: Arc<dyn Governor>) -> Tasks {
+        Tasks { governor: Some(governor), ..Tasks::default() }
+    }
+
     /// Runs `future` to its end; shutdown waits for it.
     #[allow(clippy::disallowed_methods, reason = "the one place that spawns, so that every task is tracked")]
-    pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
+    pub fn spawn<F>(&self, future: F) -> Joined<F::Output>
     where
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        tokio::spawn(self.tracker.track_future(future))
+        let future = self.tracker.track_future(future);
+        #[cfg(test)]
+        if let Some(governor) = &self.governor {
+            let (done, result) = oneshot::channel();
+            governor.spawn(Box::pin(async move { drop(done.send(future.await)) }));
+            return Joined(Waiting::Governed(result));
+        }
+        Joined(Waiting::Spawned(tokio::spawn(future)))
     }
 
     /// Runs what the node cannot be without: when it ends before `stop`, by a panic or not, the node has failed.
@@ -50,8 +91,12 @@ impl Tasks {
 
     /// Runs what keeps a processor busy for milliseconds, off the threads that serve sockets.
     #[allow(clippy::disallowed_methods, reason = "the one place that spawns, so that every task is tracked")]
-    pub fn block<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
-        self.tracker.spawn_blocking(work)
+    pub fn block<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Joined<T> {
+        #[cfg(test)]
+        if self.governor.is_some() {
+            return self.spawn(async move { work() });
+        }
+        Joined(Waiting::Spawned(self.tracker.spawn_blocking(work)))
     }
 
     /// The node takes no new work and its sockets leave.
@@ -90,6 +135,19 @@ impl Tasks {
     /// Resolves when all tasks have ended; call after `stop`.
     pub async fn ended(&self) {
         self.tracker.wait().await;
+    }
+}
+
+impl<T> Future for Joined<T> {
+    type Output = Result<T, Lost>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let result = match &mut self.0 {
+            Waiting::Spawned(task) => ready!(Pin::new(task).poll(context)).map_err(|_| Lost),
+            #[cfg(test)]
+            Waiting::Governed(result) => ready!(Pin::new(result).poll(context)).map_err(|_| Lost),
+        };
+        Poll::Ready(result)
     }
 }
 

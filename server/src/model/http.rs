@@ -195,6 +195,7 @@ impl Endpoint {
             return ModelError::new(ModelErrorKind::Provider, message).with_status(status.as_u16());
         }
         let retry_after_ms = retry_after_ms(response.headers());
+        let request = provider_request(response.headers());
         let (body, _) = read_bounded(response, ERROR_BODY_LIMIT, ERROR_BODY_BYTES_MAX).await;
         let trouble = trouble_of(&body);
         let kind = match trouble.kind.as_str() {
@@ -208,7 +209,8 @@ impl Endpoint {
         } else {
             self.redacted(&trouble.message)
         };
-        let message = format!("{provider} {} ({}): {said}", verdict(kind), status.as_u16());
+        let named = request.map(|id| format!(" (its request {id})")).unwrap_or_default();
+        let message = format!("{provider} {} ({}): {said}{named}", verdict(kind), status.as_u16());
         ModelError::new(kind, message).with_status(status.as_u16()).with_retry_after(retry_after_ms)
     }
 
@@ -252,6 +254,13 @@ fn retry_after_ms(headers: &HeaderMap) -> Option<u64> {
     let wait_ms =
         number("retry-after-ms").or_else(|| number("retry-after").map(|seconds| seconds * 1_000.0))?;
     (wait_ms.is_finite() && wait_ms >= 0.0).then(|| (wait_ms.ceil() as u64).min(RETRY_AFTER_MS_MAX))
+}
+
+/// What the provider calls this request, which its support will ask for.
+fn provider_request(headers: &HeaderMap) -> Option<String> {
+    let named = ["request-id", "x-request-id"].into_iter().find_map(|name| headers.get(name)?.to_str().ok());
+    let is_name = |id: &&str| (1..=80).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
+    named.filter(is_name).map(str::to_owned)
 }
 
 /// What arrives in time and in size, and whether that is all of it.

@@ -21,6 +21,8 @@ pub(super) struct Lane {
 pub(super) enum LaneKind {
     Demo { pace_ms: Option<u64> },
     Http(Box<HttpLane>),
+    #[cfg(test)]
+    Scripted(std::sync::Arc<dyn super::scripted::Upstream>),
 }
 
 pub(super) struct HttpLane {
@@ -42,6 +44,11 @@ impl Lane {
             prefill: PrefillStyle::AssistantMessage,
         };
         Lane { info, kind: LaneKind::Demo { pace_ms } }
+    }
+
+    #[cfg(test)]
+    pub(super) fn scripted(info: LaneInfo, upstream: std::sync::Arc<dyn super::scripted::Upstream>) -> Lane {
+        Lane { info, kind: LaneKind::Scripted(upstream) }
     }
 
     pub(super) fn built_in(
@@ -122,6 +129,8 @@ impl Lane {
     /// All models of the lane; asks the endpoint if nothing else is known, for a bounded time.
     pub(super) async fn list(&self) -> Vec<ModelInfo> {
         match &self.kind {
+            #[cfg(test)]
+            LaneKind::Scripted(_) => Vec::new(),
             LaneKind::Demo { .. } => {
                 Demo::ALL.iter().map(|demo| self.describe(demo.name(), &demo.facts())).collect()
             }

@@ -74,6 +74,13 @@ impl Models {
         Ok(Models { lanes: lanes.into_iter().map(Arc::new).collect() })
     }
 
+    /// Models that a test answers for, under the names of the demo's.
+    #[cfg(test)]
+    pub(crate) fn scripted(lanes: Vec<LaneInfo>, upstream: Arc<dyn super::scripted::Upstream>) -> Models {
+        let lane = |info| Arc::new(Lane::scripted(info, upstream.clone()));
+        Models { lanes: lanes.into_iter().map(lane).collect() }
+    }
+
     /// All models, lane by lane; asks endpoints that have no list, at most once a minute and for three seconds.
     pub async fn list(&self) -> Vec<ModelInfo> {
         let lists = join_all(self.lanes.iter().map(|lane| lane.list())).await;
@@ -128,6 +135,8 @@ impl Model {
     pub fn wire_request(&self, request: &ModelRequest) -> Value {
         match &self.lane.kind {
             LaneKind::Demo { .. } => json!({ "method": "DEMO", "url": self.info.id, "body": request }),
+            #[cfg(test)]
+            LaneKind::Scripted(_) => json!({ "method": "TEST", "url": self.info.id, "body": request }),
             LaneKind::Http(lane) => {
                 let endpoint = &lane.endpoint;
                 endpoint.shown(path(endpoint), self.body(endpoint, request))
@@ -146,6 +155,10 @@ impl Model {
                 let demo = Demo::parse(&self.name).unwrap_or(Demo::Markdown);
                 let stream = DemoStream::start(demo, request, *pace_ms)?;
                 return Ok(ModelStream(StreamKind::Demo(Box::new(stream))));
+            }
+            #[cfg(test)]
+            LaneKind::Scripted(upstream) => {
+                return Ok(ModelStream(StreamKind::Scripted(upstream.call(request).await?)));
             }
             LaneKind::Http(lane) if self.facts.reasoning => (&lane.endpoint, Patience::REASONING),
             LaneKind::Http(lane) => (&lane.endpoint, Patience::USUAL),
@@ -175,6 +188,8 @@ pub struct ModelStream(StreamKind);
 enum StreamKind {
     Demo(Box<DemoStream>),
     Http(Box<HttpStream>),
+    #[cfg(test)]
+    Scripted(Box<dyn super::scripted::Answer>),
 }
 
 impl ModelStream {
@@ -184,6 +199,8 @@ impl ModelStream {
         match &mut self.0 {
             StreamKind::Demo(stream) => stream.next().await,
             StreamKind::Http(stream) => stream.next().await,
+            #[cfg(test)]
+            StreamKind::Scripted(answer) => answer.next().await,
         }
     }
 }

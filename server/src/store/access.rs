@@ -1,9 +1,10 @@
 //! How principals come in: sign-in links, invites, sessions and tokens, all kept as hashes.
 
 use super::column::{Columns, int};
+use super::database::{Row, Transaction};
 use super::people;
-use super::sqlite::{Connection, Row};
-use super::{NewPrincipal, Principal, PrincipalKind, Result, SecretHash, Store, WorkspaceId};
+use super::query::{Statement, Value, query};
+use super::{NewPrincipal, Principal, PrincipalKind, Result, SecretHash, Store, StoreError, WorkspaceId};
 use parking_lot::Mutex;
 use promptroom_protocol::{MemberId, Role};
 use std::collections::HashMap;
@@ -15,6 +16,12 @@ const SESSION_IDLE_MS_MAX: u64 = 90 * 24 * 60 * 60 * 1_000;
 const SEEN_STEP_MS: u64 = 60 * 1_000;
 /// Sightings that wait to be written; one that finds no room is forgotten.
 const SEEN_WAITING_MAX: usize = 10_000;
+/// Sightings written by one statement, so that nobody waits long behind them.
+const SEEN_AT_ONCE: usize = 1_000;
+const SESSIONS_AT_ONCE: usize = 10_000;
+const SELECT_LIVE_SESSIONS: &str = "SELECT sessions.hash FROM sessions
+    JOIN principals ON principals.id = sessions.principal_id
+    WHERE removed_at_ms IS NULL AND sessions.last_seen_at_ms >= ";
 const FIRST_OWNER_NAME: &str = "Owner";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,8 +58,6 @@ statements! {
         sessions.last_seen_at_ms AS session_seen_at_ms
         FROM sessions JOIN principals ON principals.id = sessions.principal_id
         WHERE sessions.hash = $1 AND sessions.last_seen_at_ms >= $2 AND removed_at_ms IS NULL";
-    SEE_PRINCIPAL = "UPDATE principals SET last_seen_at_ms = $2 WHERE id = $1";
-    SEE_SESSION = "UPDATE sessions SET last_seen_at_ms = $2 WHERE hash = $1";
     ADD_SESSION = "INSERT INTO sessions (hash, workspace_id, principal_id, created_at_ms, last_seen_at_ms)
         VALUES ($1, $2, $3, $4, $4)";
     REMOVE_SESSION = "DELETE FROM sessions WHERE hash = $1";
@@ -102,8 +107,8 @@ impl Seen {
 
 impl Store {
     pub async fn principal_by_token(&self, hash: SecretHash, now_ms: u64) -> Result<Option<Principal>> {
-        let mut connection = self.db.read().await?;
-        let row = sqlx::query(BY_TOKEN).bind(hash.0.to_vec()).fetch_optional(&mut *connection).await?;
+        let mut connection = self.db.read_once().await?;
+        let row = query(BY_TOKEN).bind(hash.0.to_vec()).fetch_optional(&mut connection).await?;
         let Some(principal) = row.as_ref().map(people::read).transpose()? else { return Ok(None) };
         self.seen.note(Whom::Principal(principal.id), principal.last_seen_at_ms, now_ms);
         Ok(Some(principal))
@@ -111,11 +116,11 @@ impl Store {
 
     /// Reads only: when somebody was last seen is noted in memory, for `write_last_seen`.
     pub async fn principal_by_session(&self, hash: SecretHash, now_ms: u64) -> Result<Option<Principal>> {
-        let mut connection = self.db.read().await?;
-        let row = sqlx::query(BY_SESSION)
+        let mut connection = self.db.read_once().await?;
+        let row = query(BY_SESSION)
             .bind(hash.0.to_vec())
             .bind(int(now_ms.saturating_sub(SESSION_IDLE_MS_MAX)))
-            .fetch_optional(&mut *connection)
+            .fetch_optional(&mut connection)
             .await?;
         let Some(row) = row else { return Ok(None) };
         let principal = people::read(&row)?;
@@ -130,21 +135,59 @@ impl Store {
         if seen.is_empty() {
             return Ok(());
         }
-        let mut transaction = self.db.write().await?;
+        let mut principals: Vec<(Value<'static>, u64)> = Vec::new();
+        let mut sessions: Vec<(Value<'static>, u64)> = Vec::new();
         for (whom, at_ms) in seen {
-            let query = match whom {
-                Whom::Principal(id) => sqlx::query(SEE_PRINCIPAL).bind(id.0),
-                Whom::Session(hash) => sqlx::query(SEE_SESSION).bind(hash.0.to_vec()),
-            };
-            query.bind(int(at_ms)).execute(&mut *transaction).await?;
+            match whom {
+                Whom::Principal(id) => principals.push((id.0.into(), at_ms)),
+                Whom::Session(hash) => sessions.push((hash.0.to_vec().into(), at_ms)),
+            }
         }
-        transaction.commit().await?;
+        self.write_seen(principals, "principals", "id").await?;
+        self.write_seen(sessions, "sessions", "hash").await
+    }
+
+    async fn write_seen(&self, seen: Vec<(Value<'static>, u64)>, table: &str, key: &str) -> Result<()> {
+        for seen in seen.chunks(SEEN_AT_ONCE) {
+            let mut update = Statement::new(self.db.dialect(), "WITH batch (who, at_ms) AS (");
+            update.push_values(seen, |values, (who, at_ms)| {
+                values.push_bind(who.clone()).push_bind(int(*at_ms));
+            });
+            update.push(&format!(
+                ") UPDATE {table} SET last_seen_at_ms = batch.at_ms FROM batch WHERE {table}.{key} = batch.who"
+            ));
+            let mut transaction = self.db.write().await?;
+            update.build().persistent(false).execute(&mut transaction).await?;
+            transaction.commit().await?;
+        }
         Ok(())
     }
 
+    /// Those of the sessions that still let somebody in.
+    pub async fn sessions_that_live(&self, hashes: &[SecretHash], now_ms: u64) -> Result<Vec<SecretHash>> {
+        let mut live = Vec::with_capacity(hashes.len());
+        for hashes in hashes.chunks(SESSIONS_AT_ONCE) {
+            let mut select = Statement::new(self.db.dialect(), SELECT_LIVE_SESSIONS);
+            select.push_bind(int(now_ms.saturating_sub(SESSION_IDLE_MS_MAX))).push(" AND sessions.hash");
+            select.push_in(hashes.iter().map(|hash| &hash.0[..]));
+            let mut connection = self.db.read_once().await?;
+            for row in select.build().persistent(false).fetch_all(&mut connection).await? {
+                let hash = row.bytes("hash")?;
+                let hash =
+                    hash[..].try_into().map_err(|_| StoreError::Corrupt("a session's hash".to_owned()))?;
+                live.push(SecretHash(hash));
+            }
+        }
+        Ok(live)
+    }
+
+    /// Moves the rights epoch, so that its sockets on other nodes are looked at again.
     pub async fn remove_session(&self, hash: SecretHash) -> Result<()> {
+        let workspace = self.workspace_id().await?;
         let mut transaction = self.db.write().await?;
-        sqlx::query(REMOVE_SESSION).bind(hash.0.to_vec()).execute(&mut *transaction).await?;
+        if query(REMOVE_SESSION).bind(hash.0.to_vec()).execute(&mut transaction).await? > 0 {
+            people::move_rights_epoch(&mut transaction, workspace).await?;
+        }
         transaction.commit().await?;
         Ok(())
     }
@@ -156,12 +199,12 @@ impl Store {
             LinkFor::Owner => None,
         };
         let mut transaction = self.db.write().await?;
-        sqlx::query(ADD_LINK)
+        query(ADD_LINK)
             .bind(hash.0.to_vec())
             .bind(workspace.0)
             .bind(principal)
             .bind(int(expires_at_ms))
-            .execute(&mut *transaction)
+            .execute(&mut transaction)
             .await?;
         transaction.commit().await?;
         Ok(())
@@ -176,7 +219,7 @@ impl Store {
     ) -> Result<Option<Principal>> {
         let workspace = self.workspace_id().await?;
         let mut transaction = self.db.write().await?;
-        let taken = sqlx::query(TAKE_LINK).bind(link.0.to_vec()).fetch_optional(&mut *transaction).await?;
+        let taken = query(TAKE_LINK).bind(link.0.to_vec()).fetch_optional(&mut transaction).await?;
         let Some(taken) = taken else { return Ok(None) };
         if taken.number::<u64>("expires_at_ms")? <= now_ms {
             transaction.commit().await?;
@@ -196,8 +239,8 @@ impl Store {
     pub async fn add_invite(&self, new: &NewInvite) -> Result<Invite> {
         let workspace = self.workspace_id().await?;
         let mut transaction = self.db.write().await?;
-        sqlx::query(REMOVE_OLD_INVITES).bind(int(new.now_ms)).execute(&mut *transaction).await?;
-        let row = sqlx::query(ADD_INVITE)
+        query(REMOVE_OLD_INVITES).bind(int(new.now_ms)).execute(&mut transaction).await?;
+        let row = query(ADD_INVITE)
             .bind(new.id)
             .bind(workspace.0)
             .bind(new.hash.0.to_vec())
@@ -205,7 +248,7 @@ impl Store {
             .bind(new.by.0)
             .bind(int(new.now_ms))
             .bind(int(new.expires_at_ms))
-            .fetch_one(&mut *transaction)
+            .fetch_one(&mut transaction)
             .await?;
         transaction.commit().await?;
         read_invite(&row)
@@ -214,16 +257,15 @@ impl Store {
     /// Those that still let somebody in, newest first, at most 1,000.
     pub async fn invites(&self, now_ms: u64) -> Result<Vec<Invite>> {
         let workspace = self.workspace_id().await?;
-        let mut connection = self.db.read().await?;
-        let rows =
-            sqlx::query(INVITES).bind(workspace.0).bind(int(now_ms)).fetch_all(&mut *connection).await?;
+        let mut connection = self.db.read_once().await?;
+        let rows = query(INVITES).bind(workspace.0).bind(int(now_ms)).fetch_all(&mut connection).await?;
         rows.iter().map(read_invite).collect()
     }
 
     /// Whether there was one.
     pub async fn remove_invite(&self, id: Uuid) -> Result<bool> {
         let mut transaction = self.db.write().await?;
-        let removed = sqlx::query(REMOVE_INVITE).bind(id).execute(&mut *transaction).await?.rows_affected();
+        let removed = query(REMOVE_INVITE).bind(id).execute(&mut transaction).await?;
         transaction.commit().await?;
         Ok(removed > 0)
     }
@@ -238,10 +280,11 @@ impl Store {
     ) -> Result<Option<Principal>> {
         let workspace = self.workspace_id().await?;
         let mut transaction = self.db.write().await?;
-        let row = sqlx::query(INVITE_BY_HASH)
+        let row = query(INVITE_BY_HASH)
             .bind(invite.0.to_vec())
             .bind(int(now_ms))
-            .fetch_optional(&mut *transaction)
+            .hold_rows(transaction.dialect())
+            .fetch_optional(&mut transaction)
             .await?;
         let Some(invite) = row.as_ref().map(read_invite).transpose()? else { return Ok(None) };
         let person = new_person(name, invite.role, now_ms);
@@ -252,8 +295,13 @@ impl Store {
     }
 }
 
-async fn oldest_owner(connection: &mut Connection, workspace: WorkspaceId, now_ms: u64) -> Result<Principal> {
-    let row = sqlx::query(OLDEST_OWNER).bind(workspace.0).fetch_optional(&mut *connection).await?;
+async fn oldest_owner(
+    connection: &mut Transaction,
+    workspace: WorkspaceId,
+    now_ms: u64,
+) -> Result<Principal> {
+    people::hold_rights(connection, workspace).await?;
+    let row = query(OLDEST_OWNER).bind(workspace.0).fetch_optional(&mut *connection).await?;
     match row {
         Some(row) => people::read(&row),
         None => {
@@ -263,17 +311,17 @@ async fn oldest_owner(connection: &mut Connection, workspace: WorkspaceId, now_m
 }
 
 async fn open_session(
-    connection: &mut Connection,
+    connection: &mut Transaction,
     workspace: WorkspaceId,
     session: SecretHash,
     principal: MemberId,
     now_ms: u64,
 ) -> Result<()> {
-    sqlx::query(REMOVE_IDLE_SESSIONS)
+    query(REMOVE_IDLE_SESSIONS)
         .bind(int(now_ms.saturating_sub(SESSION_IDLE_MS_MAX)))
         .execute(&mut *connection)
         .await?;
-    sqlx::query(ADD_SESSION)
+    query(ADD_SESSION)
         .bind(session.0.to_vec())
         .bind(workspace.0)
         .bind(principal.0)

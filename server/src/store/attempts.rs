@@ -1,7 +1,8 @@
 //! Attempts: each request to a provider is written down before it leaves, and settled exactly once.
 
 use super::column::{Columns, int};
-use super::sqlite::{Connection, Row, Statement};
+use super::database::{Row, Transaction};
+use super::query::{Statement, query};
 use super::{AttemptId, NodeId, Result, Store, runs, summary};
 use promptroom_protocol::{Epoch, MemberId, Nanodollars, Offset, PromptId, RunId, Usage};
 
@@ -18,8 +19,6 @@ statements! {
     ADD = "INSERT INTO run_attempts (id, workspace_id, run_id, epoch, node_id, start, price_json, admitted_at_ms,
         input_tokens, cached_input_tokens, output_tokens, reasoning_tokens, estimated)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, 0, 0, 1)";
-    NOTE_USAGE = "UPDATE run_attempts SET input_tokens = $3, cached_input_tokens = $4, output_tokens = $5,
-        reasoning_tokens = $6, estimated = $7 WHERE run_id = $1 AND epoch = $2 AND settled_at_ms IS NULL";
     SETTLE = "UPDATE run_attempts SET input_tokens = $2, cached_input_tokens = $3, output_tokens = $4,
         reasoning_tokens = $5, estimated = $6, cost_nanos = $7, settled_at_ms = $8
         WHERE id = $1 AND settled_at_ms IS NULL RETURNING run_id";
@@ -86,77 +85,67 @@ impl Store {
         let mut transaction = self.db.write().await?;
         let settled = settle(&mut transaction, id, bill, now_ms).await?;
         if let Some(run) = settled {
-            sqlx::query(RUN_CHANGED).bind(run.0).execute(&mut *transaction).await?;
+            query(RUN_CHANGED).bind(run.0).execute(&mut transaction).await?;
         }
         transaction.commit().await?;
         Ok(settled.is_some())
     }
 
-    /// Settles by `estimate` what nodes that are not `alive` left open on ended runs, at most 100 at a time; how many.
+    /// Settles by `estimate` what nodes that are `dead` left open on ended runs, at most 100 at a time; how many.
     pub async fn settle_orphans(
         &self,
-        alive: &[NodeId],
+        dead: &[NodeId],
         estimate: fn(&OpenAttempt) -> Bill,
         now_ms: u64,
     ) -> Result<u64> {
-        let orphans = self.orphans(alive).await?;
+        let orphans = self.orphans(dead).await?;
         if orphans.is_empty() {
             return Ok(0);
         }
         let mut transaction = self.db.write().await?;
-        let mut count = 0;
-        for orphan in orphans {
-            let settled = settle(&mut transaction, orphan.id, &estimate(&orphan), now_ms).await?;
-            count += u64::from(settled.is_some());
+        let mut settled = Vec::new();
+        for (prompt, orphan) in orphans {
+            if settle(&mut transaction, orphan.id, &estimate(&orphan), now_ms).await?.is_some() {
+                settled.push(prompt);
+            }
         }
+        let count = settled.len() as u64;
+        runs::move_revisions(&mut transaction, settled).await?;
         transaction.commit().await?;
         Ok(count)
     }
 
-    async fn orphans(&self, alive: &[NodeId]) -> Result<Vec<OpenAttempt>> {
+    async fn orphans(&self, dead: &[NodeId]) -> Result<Vec<(PromptId, OpenAttempt)>> {
+        if dead.is_empty() {
+            return Ok(Vec::new());
+        }
         let mut query = Statement::new(
+            self.db.dialect(),
             "SELECT run_attempts.id, run_id, start, price_json, input_tokens, cached_input_tokens, output_tokens,
-            reasoning_tokens, estimated, stored FROM run_attempts JOIN runs ON runs.id = run_attempts.run_id
+            reasoning_tokens, estimated, stored, prompt_id FROM run_attempts JOIN runs ON runs.id = run_attempts.run_id
             WHERE settled_at_ms IS NULL AND runs.ended_at_ms IS NOT NULL",
         );
-        for node in alive {
-            query.push(" AND run_attempts.node_id <> ").push_bind(node.0);
-        }
-        query.push(" ORDER BY run_attempts.admitted_at_ms LIMIT ").push_bind(ORPHANS_MAX);
-        let mut connection = self.db.read().await?;
-        let rows = query.build().persistent(false).fetch_all(&mut *connection).await?;
-        rows.iter().map(|row| read_open(row, Offset(row.number("stored")?))).collect()
+        query.push(" AND run_attempts.node_id").push_in(dead.iter().map(|node| node.0));
+        query.push(" ORDER BY run_attempts.id LIMIT ").push_bind(ORPHANS_MAX);
+        let mut connection = self.db.read_once().await?;
+        let rows = query.build().persistent(false).fetch_all(&mut connection).await?;
+        rows.iter()
+            .map(|row| {
+                let prompt = PromptId(row.uuid("prompt_id")?);
+                Ok((prompt, read_open(row, Offset(row.number("stored")?))?))
+            })
+            .collect()
     }
-}
-
-/// What the provider has reported so far, or we have counted.
-pub(super) async fn note_usage(
-    connection: &mut Connection,
-    run: RunId,
-    epoch: Epoch,
-    usage: &Usage,
-) -> Result<()> {
-    sqlx::query(NOTE_USAGE)
-        .bind(run.0)
-        .bind(i64::from(epoch.0))
-        .bind(int(usage.input_tokens))
-        .bind(int(usage.cached_input_tokens))
-        .bind(int(usage.output_tokens))
-        .bind(int(usage.reasoning_tokens))
-        .bind(i64::from(usage.estimated))
-        .execute(connection)
-        .await?;
-    Ok(())
 }
 
 /// The run whose attempt this call settled; `None` if it was settled before.
 pub(super) async fn settle(
-    connection: &mut Connection,
+    connection: &mut Transaction,
     id: AttemptId,
     bill: &Bill,
     now_ms: u64,
 ) -> Result<Option<RunId>> {
-    let row = sqlx::query(SETTLE)
+    let row = query(SETTLE)
         .bind(id.0)
         .bind(int(bill.usage.input_tokens))
         .bind(int(bill.usage.cached_input_tokens))
@@ -172,13 +161,13 @@ pub(super) async fn settle(
 
 /// Settles all that an earlier driver left open; `stored` is how far its output reaches.
 pub(super) async fn settle_open(
-    connection: &mut Connection,
+    connection: &mut Transaction,
     run: RunId,
     stored: Offset,
     estimate: fn(&OpenAttempt) -> Bill,
     now_ms: u64,
 ) -> Result<()> {
-    let rows = sqlx::query(OPEN_OF_RUN).bind(run.0).fetch_all(&mut *connection).await?;
+    let rows = query(OPEN_OF_RUN).bind(run.0).fetch_all(&mut *connection).await?;
     for row in rows {
         let attempt = read_open(&row, stored)?;
         settle(connection, attempt.id, &estimate(&attempt), now_ms).await?;
@@ -186,8 +175,8 @@ pub(super) async fn settle_open(
     Ok(())
 }
 
-async fn add(connection: &mut Connection, attempt: &NewAttempt, run: &Row) -> Result<()> {
-    sqlx::query(ADD)
+async fn add(connection: &mut Transaction, attempt: &NewAttempt, run: &Row) -> Result<()> {
+    query(ADD)
         .bind(attempt.id.0)
         .bind(run.uuid("workspace_id")?)
         .bind(attempt.run.0)
@@ -203,8 +192,8 @@ async fn add(connection: &mut Connection, attempt: &NewAttempt, run: &Row) -> Re
 }
 
 /// Admits a run within a transaction that may have more to do.
-pub(super) async fn admit(connection: &mut Connection, attempt: &NewAttempt) -> Result<AdmitOutcome> {
-    let admitted = sqlx::query(ADMIT)
+pub(super) async fn admit(connection: &mut Transaction, attempt: &NewAttempt) -> Result<AdmitOutcome> {
+    let admitted = query(ADMIT)
         .bind(attempt.run.0)
         .bind(i64::from(attempt.epoch.0))
         .bind(int(attempt.now_ms))
@@ -219,8 +208,8 @@ pub(super) async fn admit(connection: &mut Connection, attempt: &NewAttempt) -> 
     Ok(AdmitOutcome::Admitted)
 }
 
-async fn why_refused(connection: &mut Connection, attempt: &NewAttempt) -> Result<AdmitOutcome> {
-    let row = sqlx::query(WHY_REFUSED)
+async fn why_refused(connection: &mut Transaction, attempt: &NewAttempt) -> Result<AdmitOutcome> {
+    let row = query(WHY_REFUSED)
         .bind(attempt.run.0)
         .bind(i64::from(attempt.epoch.0))
         .fetch_optional(&mut *connection)
@@ -235,8 +224,8 @@ async fn why_refused(connection: &mut Connection, attempt: &NewAttempt) -> Resul
     Ok(AdmitOutcome::CancelRequested { by: MemberId(by) })
 }
 
-async fn exists(connection: &mut Connection, id: AttemptId) -> Result<bool> {
-    Ok(sqlx::query(EXISTS).bind(id.0).fetch_optional(connection).await?.is_some())
+async fn exists(connection: &mut Transaction, id: AttemptId) -> Result<bool> {
+    Ok(query(EXISTS).bind(id.0).fetch_optional(connection).await?.is_some())
 }
 
 fn read_open(row: &Row, stored: Offset) -> Result<OpenAttempt> {

@@ -1,7 +1,8 @@
 //! Who drives a run: taking one over, and ending it once.
 
 use super::column::{Columns, int, len, maybe_int, word};
-use super::sqlite::{Connection, Row, Statement};
+use super::database::{Row, Transaction};
+use super::query::{Statement, query};
 use super::{
     AttemptId, Bill, NodeId, OpenAttempt, Record, Result, Store, StoredRecord, WorkspaceId, attempts,
     progress, runs,
@@ -90,26 +91,26 @@ impl Store {
             return Ok(ClaimOutcome::Ended);
         };
         let start = claim.trim_to.map_or(run.stored, |trim_to| trim_to.min(run.stored));
-        let claimed = sqlx::query(CLAIM)
+        let claimed = query(CLAIM)
             .bind(claim.run.0)
             .bind(i64::from(claim.seen.0))
             .bind(int(run.stored.0))
             .bind(int(start.0))
             .bind(claim.node.0)
-            .fetch_optional(&mut *transaction)
+            .fetch_optional(&mut transaction)
             .await?;
         let Some(claimed) = claimed else { return Ok(ClaimOutcome::Moved) };
         let epoch = Epoch(claimed.number("epoch")?);
         if start < run.stored {
             trim(&mut transaction, claim.run, start).await?;
         }
-        sqlx::query(ADD_CLAIM)
+        query(ADD_CLAIM)
             .bind(claim.run.0)
             .bind(i64::from(epoch.0))
             .bind(run.workspace.0)
             .bind(int(start.0))
             .bind(int(run.moved_at_ms))
-            .execute(&mut *transaction)
+            .execute(&mut transaction)
             .await?;
         attempts::settle_open(&mut transaction, claim.run, run.stored, estimate, claim.now_ms).await?;
         runs::move_revision(&mut transaction, run.prompt).await?;
@@ -156,8 +157,9 @@ struct Driven {
     moved_at_ms: u64,
 }
 
-async fn find(connection: &mut Connection, run: RunId) -> Result<Option<Driven>> {
-    let row = sqlx::query(FIND).bind(run.0).fetch_optional(connection).await?;
+/// Nobody else moves the run until the transaction ends.
+async fn find(connection: &mut Transaction, run: RunId) -> Result<Option<Driven>> {
+    let row = query(FIND).bind(run.0).hold_rows(connection.dialect()).fetch_optional(connection).await?;
     row.as_ref().map(read).transpose()
 }
 
@@ -174,30 +176,27 @@ fn read(row: &Row) -> Result<Driven> {
 }
 
 /// Withdraws the bytes from `start` on; a chunk that reaches over it is cut.
-async fn trim(connection: &mut Connection, run: RunId, start: Offset) -> Result<()> {
-    sqlx::query(DROP_CHUNKS_FROM).bind(run.0).bind(int(start.0)).execute(&mut *connection).await?;
-    let last = sqlx::query(LAST_CHUNK_BEFORE)
-        .bind(run.0)
-        .bind(int(start.0))
-        .fetch_optional(&mut *connection)
-        .await?;
+async fn trim(connection: &mut Transaction, run: RunId, start: Offset) -> Result<()> {
+    query(DROP_CHUNKS_FROM).bind(run.0).bind(int(start.0)).execute(&mut *connection).await?;
+    let last =
+        query(LAST_CHUNK_BEFORE).bind(run.0).bind(int(start.0)).fetch_optional(&mut *connection).await?;
     let Some(last) = last else { return Ok(()) };
     let begins: u64 = last.number("start")?;
     let bytes = last.bytes("bytes")?;
     let kept = usize::try_from(start.0 - begins).unwrap_or(usize::MAX);
     if kept < bytes.len() {
-        sqlx::query(CUT_CHUNK).bind(run.0).bind(int(begins)).bind(&bytes[..kept]).execute(connection).await?;
+        query(CUT_CHUNK).bind(run.0).bind(int(begins)).bind(&bytes[..kept]).execute(connection).await?;
     }
     Ok(())
 }
 
 async fn set_ended(
-    connection: &mut Connection,
+    connection: &mut Transaction,
     end: &RunEnd,
     stored: Offset,
     reached: Offset,
 ) -> Result<bool> {
-    let ended = sqlx::query(END)
+    let ended = query(END)
         .bind(end.run.0)
         .bind(i64::from(end.epoch.0))
         .bind(int(stored.0))
@@ -211,7 +210,7 @@ async fn set_ended(
         .bind(int(end.ended_at_ms))
         .execute(connection)
         .await?;
-    Ok(ended.rows_affected() > 0)
+    Ok(ended > 0)
 }
 
 /// The part of the records that lies behind `stored`.
@@ -225,19 +224,21 @@ fn rest(records: &[Record], stored: Offset) -> impl Iterator<Item = StoredRecord
 
 /// Makes the chunks and the rest into the final output.
 async fn fold(
-    connection: &mut Connection,
+    connection: &mut Transaction,
     workspace: WorkspaceId,
     run: RunId,
     stored: Offset,
     rest: impl Iterator<Item = StoredRecord>,
 ) -> Result<()> {
-    let chunks = sqlx::query(CHUNKS).bind(run.0).fetch_all(&mut *connection).await?;
+    let chunks = query(CHUNKS).bind(run.0).fetch_all(&mut *connection).await?;
     let chunks = runs::read_records(&chunks, run, stored)?;
     let output = progress::join(Offset(0), chunks.into_iter().chain(rest));
     for records in output.chunks(ROWS_PER_STATEMENT) {
-        let mut query =
-            Statement::new("INSERT INTO run_outputs (run_id, start, workspace_id, block, kind, bytes) ");
-        query.push_values(records, |mut values, (start, record)| {
+        let mut query = Statement::new(
+            connection.dialect(),
+            "INSERT INTO run_outputs (run_id, start, workspace_id, block, kind, bytes) ",
+        );
+        query.push_values(records, |values, (start, record)| {
             values
                 .push_bind(run.0)
                 .push_bind(int(start.0))
@@ -248,6 +249,6 @@ async fn fold(
         });
         query.build().persistent(false).execute(&mut *connection).await?;
     }
-    sqlx::query(DROP_CHUNKS).bind(run.0).execute(connection).await?;
+    query(DROP_CHUNKS).bind(run.0).execute(connection).await?;
     Ok(())
 }

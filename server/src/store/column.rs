@@ -1,11 +1,22 @@
 //! How our types lie in columns: whole numbers are i64, ids are 16 bytes, closed sets are their wire words.
 
-use super::sqlite::Row;
+use super::database::Row;
 use super::{Result, StoreError};
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 use sqlx::Row as _;
 use uuid::Uuid;
+
+macro_rules! get {
+    ($row:expr, $name:expr) => {
+        match $row {
+            Row::Sqlite(row) => Ok(row.try_get($name)?),
+            Row::Postgres(row) => Ok(row.try_get($name)?),
+            #[cfg(test)]
+            Row::Plain(row) => row.get($name),
+        }
+    };
+}
 
 /// Reads columns by name; what cannot be read is damage, never a default.
 pub(super) trait Columns {
@@ -16,6 +27,7 @@ pub(super) trait Columns {
     fn text(&self, name: &str) -> Result<String>;
     fn maybe_text(&self, name: &str) -> Result<Option<String>>;
     fn bytes(&self, name: &str) -> Result<Bytes>;
+    fn maybe_bytes(&self, name: &str) -> Result<Option<Vec<u8>>>;
 
     fn number<T: TryFrom<i64>>(&self, name: &str) -> Result<T> {
         T::try_from(self.signed(name)?).map_err(|_| out_of_range(name))
@@ -44,31 +56,36 @@ pub(super) trait Columns {
 
 impl Columns for Row {
     fn uuid(&self, name: &str) -> Result<Uuid> {
-        Ok(self.try_get(name)?)
+        get!(self, name)
     }
 
     fn maybe_uuid(&self, name: &str) -> Result<Option<Uuid>> {
-        Ok(self.try_get(name)?)
+        get!(self, name)
     }
 
     fn signed(&self, name: &str) -> Result<i64> {
-        Ok(self.try_get(name)?)
+        get!(self, name)
     }
 
     fn maybe_signed(&self, name: &str) -> Result<Option<i64>> {
-        Ok(self.try_get(name)?)
+        get!(self, name)
     }
 
     fn text(&self, name: &str) -> Result<String> {
-        Ok(self.try_get(name)?)
+        get!(self, name)
     }
 
     fn maybe_text(&self, name: &str) -> Result<Option<String>> {
-        Ok(self.try_get(name)?)
+        get!(self, name)
     }
 
     fn bytes(&self, name: &str) -> Result<Bytes> {
-        Ok(Bytes::from(self.try_get::<Vec<u8>, _>(name)?))
+        let bytes: Result<Vec<u8>> = get!(self, name);
+        bytes.map(Bytes::from)
+    }
+
+    fn maybe_bytes(&self, name: &str) -> Result<Option<Vec<u8>>> {
+        get!(self, name)
     }
 }
 

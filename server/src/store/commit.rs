@@ -1,11 +1,14 @@
 //! Making edits durable: the rows of all rooms of a node in one transaction, each room by itself accepted or refused.
 
 use super::column::{Columns, int, len};
-use super::sqlite::{Connection, Statement};
-use super::{Result, Store, WorkspaceId};
+use super::database::{Row, Transaction};
+use super::query::{Dialect, Statement, query};
+use super::{Result, Store, StoreError, WorkspaceId};
 use bytes::Bytes;
 use promptroom_protocol::{LineageId, PromptId, Seq};
 use std::collections::{HashMap, HashSet};
+
+pub(super) mod one_statement;
 
 /// Seven values for each room of one statement.
 const ROOMS_PER_STATEMENT: usize = 2_000;
@@ -45,6 +48,9 @@ pub enum CommitOutcome {
     RightsMoved {
         now: u64,
     },
+    /// Somebody else holds the room's row just now: nothing was written, join the next batch. Only where writers do
+    /// not wait for each other; see `commit_alone`.
+    Skipped,
 }
 
 impl Store {
@@ -55,6 +61,9 @@ impl Store {
     /// If a prompt is named twice or a room has nothing to write.
     pub async fn commit(&self, batch: &[RoomRows]) -> Result<Vec<CommitOutcome>> {
         check(batch);
+        if self.db.dialect() == Dialect::Postgres {
+            return self.commit_in_one_statement(batch).await;
+        }
         let workspace = self.workspace_id().await?;
         let mut transaction = self.db.write().await?;
         let mut moved = HashMap::with_capacity(batch.len());
@@ -84,6 +93,22 @@ impl Store {
     }
 }
 
+impl Store {
+    /// The same for a room that was skipped again and again: waits for its row, and is never skipped. `Busy` if whoever
+    /// has it does not let go in time.
+    pub async fn commit_alone(&self, room: &RoomRows) -> Result<CommitOutcome> {
+        let outcomes = match self.db.dialect() {
+            Dialect::Sqlite => self.commit(std::slice::from_ref(room)).await?,
+            Dialect::Postgres => self.commit_after_waiting(room).await?,
+        };
+        outcomes
+            .into_iter()
+            .next()
+            .filter(|outcome| *outcome != CommitOutcome::Skipped)
+            .ok_or(StoreError::Busy)
+    }
+}
+
 fn check(batch: &[RoomRows]) {
     let prompts: HashSet<PromptId> = batch.iter().map(|room| room.prompt).collect();
     assert_eq!(prompts.len(), batch.len(), "a prompt is named twice in one batch");
@@ -98,17 +123,18 @@ struct Moved {
 
 /// Takes the numbers for the rows of each room that is still as it was when they were checked.
 async fn move_heads(
-    connection: &mut Connection,
+    connection: &mut Transaction,
     rooms: &[RoomRows],
     moved: &mut HashMap<PromptId, Moved>,
 ) -> Result<()> {
     let mut query = Statement::new(
+        connection.dialect(),
         "WITH batch (prompt_id, lineage, rights_epoch, row_count, byte_count, title, now_ms) AS (",
     );
     // Repeating the last room changes nothing, and keeps the number of different statements small enough to cache.
     let padding = rooms.len().next_power_of_two() - rooms.len();
     let padded = rooms.iter().chain(rooms.last().into_iter().cycle().take(padding));
-    query.push_values(padded, |mut values, room| {
+    query.push_values(padded, |values, room| {
         let bytes: u64 = room.rows.iter().map(|row| len(row)).sum();
         values
             .push_bind(room.prompt.0)
@@ -135,26 +161,33 @@ async fn move_heads(
 }
 
 async fn insert_rows(
-    connection: &mut Connection,
+    connection: &mut Transaction,
     workspace: WorkspaceId,
     rows: &[(PromptId, Seq, &Bytes)],
 ) -> Result<()> {
-    let mut query = Statement::new("INSERT INTO room_updates (prompt_id, seq, workspace_id, bytes) ");
-    query.push_values(rows, |mut values, (prompt, seq, bytes)| {
+    let mut query = Statement::new(
+        connection.dialect(),
+        "INSERT INTO room_updates (prompt_id, seq, workspace_id, bytes) ",
+    );
+    query.push_values(rows, |values, (prompt, seq, bytes)| {
         values.push_bind(prompt.0).push_bind(int(seq.0)).push_bind(workspace.0).push_bind(bytes.as_ref());
     });
     query.build().execute(connection).await?;
     Ok(())
 }
 
-async fn why_refused(connection: &mut Connection, room: &RoomRows) -> Result<CommitOutcome> {
-    let row = sqlx::query(WHY_REFUSED).bind(room.prompt.0).fetch_optional(connection).await?;
-    let Some(row) = row else { return Ok(CommitOutcome::LineageChanged) };
-    if row.uuid("lineage")? != room.lineage.0 {
+async fn why_refused(connection: &mut Transaction, room: &RoomRows) -> Result<CommitOutcome> {
+    let row = query(WHY_REFUSED).bind(room.prompt.0).fetch_optional(connection).await?;
+    row.map_or(Ok(CommitOutcome::LineageChanged), |row| reason(&row, room))
+}
+
+fn reason(row: &Row, room: &RoomRows) -> Result<CommitOutcome> {
+    if row.maybe_uuid("lineage")? != Some(room.lineage.0) {
         return Ok(CommitOutcome::LineageChanged);
     }
     if row.maybe_signed("deleted_at_ms")?.is_some() {
         return Ok(CommitOutcome::Deleted);
     }
-    Ok(CommitOutcome::RightsMoved { now: row.number("rights_epoch")? })
+    let now = row.number("rights_epoch")?;
+    Ok(if now == room.rights_epoch { CommitOutcome::Skipped } else { CommitOutcome::RightsMoved { now } })
 }

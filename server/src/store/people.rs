@@ -1,7 +1,8 @@
 //! The workspace and who is in it, with which role.
 
 use super::column::{Columns, int, word};
-use super::sqlite::{Connection, Row, Statement};
+use super::database::{Row, Transaction};
+use super::query::{Dialect, Statement, query};
 use super::{Result, SecretHash, Store, StoreError, WorkspaceId};
 use promptroom_protocol::{MemberId, Role};
 use serde::{Deserialize, Serialize};
@@ -56,10 +57,10 @@ pub enum RightsOutcome {
 }
 
 statements! {
-    MAKE_WORKSPACE = "INSERT INTO workspaces (id, name)
-        SELECT $1, $2 WHERE NOT EXISTS (SELECT 1 FROM workspaces)";
+    MAKE_WORKSPACE = "INSERT INTO workspaces (id, name) VALUES ($1, $2)";
     WORKSPACE_ID = "SELECT id FROM workspaces ORDER BY id LIMIT 1";
     WORKSPACE = "SELECT name, rights_epoch FROM workspaces WHERE id = $1";
+    HOLD_WORKSPACE = "SELECT id FROM workspaces WHERE id = $1";
     MOVE_RIGHTS_EPOCH = "UPDATE workspaces SET rights_epoch = rights_epoch + 1 WHERE id = $1 RETURNING rights_epoch";
     ADD = "INSERT INTO principals (id, workspace_id, kind, name, role, token_hash, created_at_ms)
         VALUES ($1, $2, $3, $4, $5, $6, $7)
@@ -81,8 +82,11 @@ statements! {
 }
 
 const SELECT_SOME: &str = "SELECT id, kind, name, role, created_at_ms, last_seen_at_ms FROM principals
-    WHERE removed_at_ms IS NULL AND id IN (";
+    WHERE removed_at_ms IS NULL AND id";
 const IDS_AT_ONCE: usize = 10_000;
+
+/// Two nodes that start at the same time make one workspace.
+const LOCK_WORKSPACES: &str = "LOCK TABLE workspaces IN SHARE ROW EXCLUSIVE MODE";
 
 /// What a workspace is called until somebody renames it.
 const FIRST_NAME: &str = "Workspace";
@@ -90,8 +94,8 @@ const FIRST_NAME: &str = "Workspace";
 impl Store {
     pub async fn workspace(&self) -> Result<Workspace> {
         let id = self.workspace_id().await?;
-        let mut connection = self.db.read().await?;
-        let row = sqlx::query(WORKSPACE).bind(id.0).fetch_one(&mut *connection).await?;
+        let mut connection = self.db.read_once().await?;
+        let row = query(WORKSPACE).bind(id.0).fetch_one(&mut connection).await?;
         Ok(Workspace { id, name: row.text("name")?, rights_epoch: row.number("rights_epoch")? })
     }
 
@@ -105,14 +109,14 @@ impl Store {
 
     /// `None` if there is none, or it was removed.
     pub async fn principal(&self, id: MemberId) -> Result<Option<Principal>> {
-        find(&mut *self.db.read().await?, id).await
+        find(&mut self.db.read_once().await?, id).await
     }
 
     /// All that were not removed, oldest first, at most 1,000.
     pub async fn principals(&self) -> Result<Vec<Principal>> {
         let workspace = self.workspace_id().await?;
-        let mut connection = self.db.read().await?;
-        let rows = sqlx::query(ALL).bind(workspace.0).fetch_all(&mut *connection).await?;
+        let mut connection = self.db.read_once().await?;
+        let rows = query(ALL).bind(workspace.0).fetch_all(&mut connection).await?;
         rows.iter().map(read).collect()
     }
 
@@ -120,14 +124,10 @@ impl Store {
     pub async fn principals_of(&self, ids: &[MemberId]) -> Result<Vec<Principal>> {
         let mut found = Vec::with_capacity(ids.len());
         for ids in ids.chunks(IDS_AT_ONCE) {
-            let mut query = Statement::new(SELECT_SOME);
-            let mut values = query.separated(", ");
-            for id in ids {
-                values.push_bind(id.0);
-            }
-            values.push_unseparated(")");
-            let mut connection = self.db.read().await?;
-            for row in query.build().persistent(false).fetch_all(&mut *connection).await? {
+            let mut query = Statement::new(self.db.dialect(), SELECT_SOME);
+            query.push_in(ids.iter().map(|id| id.0));
+            let mut connection = self.db.read_once().await?;
+            for row in query.build().persistent(false).fetch_all(&mut connection).await? {
                 found.push(read(&row)?);
             }
         }
@@ -136,7 +136,7 @@ impl Store {
 
     pub async fn rename_principal(&self, id: MemberId, name: &str) -> Result<Option<Principal>> {
         let mut transaction = self.db.write().await?;
-        sqlx::query(RENAME).bind(id.0).bind(name).execute(&mut *transaction).await?;
+        query(RENAME).bind(id.0).bind(name).execute(&mut transaction).await?;
         let principal = find(&mut transaction, id).await?;
         transaction.commit().await?;
         Ok(principal)
@@ -145,11 +145,12 @@ impl Store {
     pub async fn set_role(&self, id: MemberId, role: Role) -> Result<RightsOutcome> {
         let workspace = self.workspace_id().await?;
         let mut transaction = self.db.write().await?;
+        hold_rights(&mut transaction, workspace).await?;
         let Some(principal) = find(&mut transaction, id).await? else { return Ok(RightsOutcome::Gone) };
         if role < Role::Owner && is_last_owner(&mut transaction, &principal).await? {
             return Ok(RightsOutcome::LastOwner);
         }
-        sqlx::query(SET_ROLE).bind(id.0).bind(role.name()).execute(&mut *transaction).await?;
+        query(SET_ROLE).bind(id.0).bind(role.name()).execute(&mut transaction).await?;
         let rights_epoch = move_rights_epoch(&mut transaction, workspace).await?;
         transaction.commit().await?;
         Ok(RightsOutcome::Changed { rights_epoch })
@@ -159,14 +160,15 @@ impl Store {
     pub async fn remove_principal(&self, id: MemberId, now_ms: u64) -> Result<RightsOutcome> {
         let workspace = self.workspace_id().await?;
         let mut transaction = self.db.write().await?;
+        hold_rights(&mut transaction, workspace).await?;
         let Some(principal) = find(&mut transaction, id).await? else { return Ok(RightsOutcome::Gone) };
         if is_last_owner(&mut transaction, &principal).await? {
             return Ok(RightsOutcome::LastOwner);
         }
-        sqlx::query(REMOVE).bind(id.0).bind(int(now_ms)).execute(&mut *transaction).await?;
-        sqlx::query(REMOVE_SESSIONS).bind(id.0).execute(&mut *transaction).await?;
-        sqlx::query(REMOVE_LINKS).bind(id.0).execute(&mut *transaction).await?;
-        sqlx::query(REMOVE_INVITES).bind(id.0).execute(&mut *transaction).await?;
+        query(REMOVE).bind(id.0).bind(int(now_ms)).execute(&mut transaction).await?;
+        query(REMOVE_SESSIONS).bind(id.0).execute(&mut transaction).await?;
+        query(REMOVE_LINKS).bind(id.0).execute(&mut transaction).await?;
+        query(REMOVE_INVITES).bind(id.0).execute(&mut transaction).await?;
         let rights_epoch = move_rights_epoch(&mut transaction, workspace).await?;
         transaction.commit().await?;
         Ok(RightsOutcome::Changed { rights_epoch })
@@ -174,15 +176,20 @@ impl Store {
 
     pub(super) async fn ensure_workspace(&self) -> Result<()> {
         let mut transaction = self.db.write().await?;
-        sqlx::query(MAKE_WORKSPACE).bind(Uuid::new_v4()).bind(FIRST_NAME).execute(&mut *transaction).await?;
-        transaction.commit().await?;
+        if transaction.dialect() == Dialect::Postgres {
+            query(LOCK_WORKSPACES).execute(&mut transaction).await?;
+        }
+        if query(WORKSPACE_ID).fetch_optional(&mut transaction).await?.is_none() {
+            query(MAKE_WORKSPACE).bind(Uuid::new_v4()).bind(FIRST_NAME).execute(&mut transaction).await?;
+            transaction.commit().await?;
+        }
         Ok(())
     }
 
     pub(super) async fn workspace_id(&self) -> Result<WorkspaceId> {
         let id = self.workspace.get_or_try_init(async || {
-            let mut connection = self.db.read().await?;
-            let row = sqlx::query(WORKSPACE_ID).fetch_one(&mut *connection).await?;
+            let mut connection = self.db.read_once().await?;
+            let row = query(WORKSPACE_ID).fetch_one(&mut connection).await?;
             Ok::<_, StoreError>(WorkspaceId(row.uuid("id")?))
         });
         Ok(*id.await?)
@@ -190,11 +197,11 @@ impl Store {
 }
 
 pub(super) async fn insert(
-    connection: &mut Connection,
+    connection: &mut Transaction,
     workspace: WorkspaceId,
     new: &NewPrincipal,
 ) -> Result<Principal> {
-    let row = sqlx::query(ADD)
+    let row = query(ADD)
         .bind(new.id.0)
         .bind(workspace.0)
         .bind(word(&new.kind))
@@ -207,8 +214,8 @@ pub(super) async fn insert(
     read(&row)
 }
 
-pub(super) async fn find(connection: &mut Connection, id: MemberId) -> Result<Option<Principal>> {
-    sqlx::query(FIND).bind(id.0).fetch_optional(connection).await?.as_ref().map(read).transpose()
+pub(super) async fn find(connection: &mut Transaction, id: MemberId) -> Result<Option<Principal>> {
+    query(FIND).bind(id.0).fetch_optional(connection).await?.as_ref().map(read).transpose()
 }
 
 pub(super) fn read(row: &Row) -> Result<Principal> {
@@ -222,15 +229,20 @@ pub(super) fn read(row: &Row) -> Result<Principal> {
     })
 }
 
-pub(super) async fn move_rights_epoch(connection: &mut Connection, workspace: WorkspaceId) -> Result<u64> {
-    sqlx::query(MOVE_RIGHTS_EPOCH).bind(workspace.0).fetch_one(connection).await?.number("rights_epoch")
+/// Nobody else changes who may do what until the transaction ends.
+pub(super) async fn hold_rights(connection: &mut Transaction, workspace: WorkspaceId) -> Result<()> {
+    connection.hold(HOLD_WORKSPACE, workspace.0).await
+}
+
+pub(super) async fn move_rights_epoch(connection: &mut Transaction, workspace: WorkspaceId) -> Result<u64> {
+    query(MOVE_RIGHTS_EPOCH).bind(workspace.0).fetch_one(connection).await?.number("rights_epoch")
 }
 
 /// A token cannot sign in, so it does not count as somebody who manages the workspace.
-async fn is_last_owner(connection: &mut Connection, principal: &Principal) -> Result<bool> {
+async fn is_last_owner(connection: &mut Transaction, principal: &Principal) -> Result<bool> {
     if principal.role != Role::Owner || principal.kind != PrincipalKind::Person {
         return Ok(false);
     }
-    let row = sqlx::query(OTHER_OWNERS).bind(principal.id.0).fetch_one(connection).await?;
+    let row = query(OTHER_OWNERS).bind(principal.id.0).fetch_one(connection).await?;
     Ok(row.number::<u64>("owners")? == 0)
 }

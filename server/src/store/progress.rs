@@ -1,15 +1,17 @@
 //! Checkpoints: what all live runs of a node received since the last one, in one transaction.
 
 use super::column::{Columns, int, len, maybe_int};
-use super::sqlite::{Connection, Row, Statement};
-use super::{Result, Store, StoredRecord, WorkspaceId, attempts, runs};
+use super::database::{Row, Transaction};
+use super::query::Statement;
+use super::{Result, Store, StoredRecord, WorkspaceId, runs};
 use bytes::{Bytes, BytesMut};
 use promptroom_protocol::{BlockKind, Epoch, MemberId, Offset, PromptId, RunId, Usage};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use uuid::Uuid;
 
-/// Six values for each run, or for each chunk, of one statement.
+/// Seven values at most for each run, or for each chunk, of one statement.
 const ROWS_PER_STATEMENT: usize = 4_000;
+const SELECT_GUARDS: &str = "SELECT id, epoch, stored, ended_at_ms, cancel_requested_by FROM runs WHERE id";
 
 /// What one live run has to store; a silent one reports too, to learn of a cancel or a claim.
 #[derive(Clone, Debug)]
@@ -98,35 +100,40 @@ pub(super) fn reached(from: Offset, records: &[Record]) -> Offset {
 
 /// Moves the guarded rows and stores what came with those that moved; which they are.
 async fn move_all(
-    connection: &mut Connection,
+    connection: &mut Transaction,
     workspace: WorkspaceId,
     batch: &[Progress],
-) -> Result<HashSet<Uuid>> {
+) -> Result<BTreeSet<Uuid>> {
     let loud: Vec<&Progress> = batch.iter().filter(|run| !run.records.is_empty()).collect();
-    let mut moved = HashSet::new();
+    let mut moved = BTreeSet::new();
     for runs in loud.chunks(ROWS_PER_STATEMENT) {
         move_rows(connection, runs, &mut moved).await?;
     }
+    note_usages(connection, batch).await?;
     if !moved.is_empty() {
-        show_streaming(connection, &moved).await?;
         let stored = loud.iter().filter(|run| moved.contains(&run.run.0));
         let chunks: Vec<Chunk> = stored.flat_map(|run| chunks(run)).collect();
         for chunks in chunks.chunks(ROWS_PER_STATEMENT) {
             insert_chunks(connection, workspace, chunks).await?;
         }
-    }
-    for run in batch {
-        if let Some(usage) = &run.usage {
-            attempts::note_usage(connection, run.run, run.epoch, usage).await?;
-        }
+        // Last, because everybody who changes something about a prompt waits for its row.
+        show_streaming(connection, &moved).await?;
     }
     Ok(moved)
 }
 
-async fn move_rows(connection: &mut Connection, runs: &[&Progress], moved: &mut HashSet<Uuid>) -> Result<()> {
-    let mut query =
-        Statement::new("WITH batch (run_id, epoch, origin, reached, first_token_at_ms, now_ms) AS (");
-    query.push_values(runs, |mut values, run| {
+async fn move_rows(
+    connection: &mut Transaction,
+    runs: &[&Progress],
+    moved: &mut BTreeSet<Uuid>,
+) -> Result<()> {
+    let ids: Vec<Uuid> = runs.iter().map(|run| run.run.0).collect();
+    connection.hold_all("runs", &ids).await?;
+    let mut query = Statement::new(
+        connection.dialect(),
+        "WITH batch (run_id, epoch, origin, reached, first_token_at_ms, now_ms) AS (",
+    );
+    query.push_values(runs, |values, run| {
         values
             .push_bind(run.run.0)
             .push_bind(i64::from(run.epoch.0))
@@ -147,17 +154,46 @@ async fn move_rows(connection: &mut Connection, runs: &[&Progress], moved: &mut 
     Ok(())
 }
 
-/// The first bytes of an epoch change the run's state, which other nodes must see.
-async fn show_streaming(connection: &mut Connection, moved: &HashSet<Uuid>) -> Result<()> {
-    let mut query =
-        Statement::new("UPDATE runs SET state = 'streaming' WHERE state <> 'streaming' AND id IN (");
-    push_ids(&mut query, moved.iter().copied());
-    query.push(" RETURNING prompt_id");
-    let rows = query.build().persistent(false).fetch_all(&mut *connection).await?;
-    for row in rows {
-        runs::move_revision(connection, PromptId(row.uuid("prompt_id")?)).await?;
+/// What the providers have reported so far, or we have counted.
+async fn note_usages(connection: &mut Transaction, batch: &[Progress]) -> Result<()> {
+    let reported: Vec<_> = batch.iter().filter_map(|run| Some((run, run.usage.as_ref()?))).collect();
+    for reported in reported.chunks(ROWS_PER_STATEMENT) {
+        let mut update = Statement::new(
+            connection.dialect(),
+            "WITH batch (run_id, epoch, input, cached_input, output, reasoning, estimated) AS (",
+        );
+        update.push_values(reported, |values, (run, usage)| {
+            values
+                .push_bind(run.run.0)
+                .push_bind(i64::from(run.epoch.0))
+                .push_bind(int(usage.input_tokens))
+                .push_bind(int(usage.cached_input_tokens))
+                .push_bind(int(usage.output_tokens))
+                .push_bind(int(usage.reasoning_tokens))
+                .push_bind(i64::from(usage.estimated));
+        });
+        update.push(
+            ") UPDATE run_attempts SET input_tokens = batch.input, cached_input_tokens = batch.cached_input,
+            output_tokens = batch.output, reasoning_tokens = batch.reasoning, estimated = batch.estimated FROM batch
+            WHERE run_attempts.run_id = batch.run_id AND run_attempts.epoch = batch.epoch
+            AND settled_at_ms IS NULL",
+        );
+        update.build().persistent(false).execute(connection).await?;
     }
     Ok(())
+}
+
+/// The first bytes of an epoch change the run's state, which other nodes must see.
+async fn show_streaming(connection: &mut Transaction, moved: &BTreeSet<Uuid>) -> Result<()> {
+    let mut query = Statement::new(
+        connection.dialect(),
+        "UPDATE runs SET state = 'streaming' WHERE state <> 'streaming' AND id",
+    );
+    query.push_in(moved.iter().copied());
+    query.push(" RETURNING prompt_id");
+    let rows = query.build().persistent(false).fetch_all(&mut *connection).await?;
+    let prompts = rows.iter().map(|row| row.uuid("prompt_id").map(PromptId));
+    runs::move_revisions(connection, prompts.collect::<Result<Vec<_>>>()?).await
 }
 
 struct Chunk {
@@ -204,10 +240,12 @@ pub(super) fn join(
         .collect()
 }
 
-async fn insert_chunks(connection: &mut Connection, workspace: WorkspaceId, chunks: &[Chunk]) -> Result<()> {
-    let mut query =
-        Statement::new("INSERT INTO run_chunks (run_id, start, workspace_id, epoch, block, kind, bytes) ");
-    query.push_values(chunks, |mut values, chunk| {
+async fn insert_chunks(connection: &mut Transaction, workspace: WorkspaceId, chunks: &[Chunk]) -> Result<()> {
+    let mut query = Statement::new(
+        connection.dialect(),
+        "INSERT INTO run_chunks (run_id, start, workspace_id, epoch, block, kind, bytes) ",
+    );
+    query.push_values(chunks, |values, chunk| {
         values
             .push_bind(chunk.run.0)
             .push_bind(int(chunk.start.0))
@@ -229,13 +267,11 @@ struct Guard {
     cancel: Option<MemberId>,
 }
 
-async fn read_guards(connection: &mut Connection, batch: &[Progress]) -> Result<HashMap<RunId, Guard>> {
+async fn read_guards(connection: &mut Transaction, batch: &[Progress]) -> Result<HashMap<RunId, Guard>> {
     let mut guards = HashMap::with_capacity(batch.len());
     for runs in batch.chunks(ROWS_PER_STATEMENT) {
-        let mut query = Statement::new(
-            "SELECT id, epoch, stored, ended_at_ms, cancel_requested_by FROM runs WHERE id IN (",
-        );
-        push_ids(&mut query, runs.iter().map(|run| run.run.0));
+        let mut query = Statement::new(connection.dialect(), SELECT_GUARDS);
+        query.push_in(runs.iter().map(|run| run.run.0));
         for row in query.build().persistent(false).fetch_all(&mut *connection).await? {
             guards.insert(RunId(row.uuid("id")?), read_guard(&row)?);
         }
@@ -250,14 +286,6 @@ fn read_guard(row: &Row) -> Result<Guard> {
         ended: row.maybe_signed("ended_at_ms")?.is_some(),
         cancel: row.maybe_uuid("cancel_requested_by")?.map(MemberId),
     })
-}
-
-fn push_ids(query: &mut Statement, ids: impl Iterator<Item = Uuid>) {
-    let mut list = query.separated(", ");
-    for id in ids {
-        list.push_bind(id);
-    }
-    list.push_unseparated(")");
 }
 
 fn outcome(run: &Progress, moved: bool, guard: Option<&Guard>) -> ProgressOutcome {

@@ -1,7 +1,8 @@
 //! Prompts as the library knows them: slug, owner, visibility, and whether they are deleted.
 
 use super::column::{Columns, int, len, word};
-use super::sqlite::{Connection, Row};
+use super::database::{Row, Transaction};
+use super::query::query;
 use super::{Result, Store, WorkspaceId, people, summary};
 use crate::domain::rights::Visibility;
 use bytes::Bytes;
@@ -82,7 +83,8 @@ statements! {
     SLUG_HOLDER = "SELECT prompts.id, prompts.deleted_at_ms FROM slugs JOIN prompts ON prompts.id = slugs.prompt_id
         WHERE slugs.workspace_id = $1 AND slugs.slug = $2";
     ADD = "INSERT INTO prompts (id, workspace_id, owner_id, slug, title, visibility, created_at_ms, updated_at_ms,
-        lineage, head, tail_bytes) VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $8, 1, $9)";
+        lineage, head, tail_bytes) VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $8, 1, $9) ON CONFLICT (id) DO NOTHING";
+    HOLD = "SELECT id FROM prompts WHERE id = $1";
     ADD_SLUG = "INSERT INTO slugs (workspace_id, slug, prompt_id) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
     ADD_FIRST_ROW = "INSERT INTO room_updates (prompt_id, seq, workspace_id, bytes) VALUES ($1, 1, $2, $3)";
     FIND = select_prompts!("WHERE prompts.id = $1");
@@ -105,29 +107,27 @@ impl Store {
     pub async fn create_prompt(&self, new: &NewPrompt) -> Result<CreateOutcome> {
         let workspace = self.workspace_id().await?;
         let mut transaction = self.db.write().await?;
-        match slug_holder(&mut transaction, workspace, &new.slug).await? {
-            // The same call, repeated because its first answer was lost.
-            Some(holder) if holder.prompt == new.id => {}
-            Some(holder) if holder.deleted => return Ok(CreateOutcome::SlugDeleted),
-            Some(_) => return Ok(CreateOutcome::SlugTaken),
-            None => insert(&mut transaction, workspace, new).await?,
+        insert(&mut transaction, workspace, new).await?;
+        match take_slug(&mut transaction, workspace, &new.slug, new.id).await? {
+            Slug::Ours => {}
+            Slug::Taken => return Ok(CreateOutcome::SlugTaken),
+            Slug::Deleted => return Ok(CreateOutcome::SlugDeleted),
         }
-        let row = sqlx::query(FIND).bind(new.id.0).fetch_one(&mut *transaction).await?;
+        let row = query(FIND).bind(new.id.0).fetch_one(&mut transaction).await?;
         transaction.commit().await?;
         Ok(CreateOutcome::Created(read(&row)?))
     }
 
     /// Deleted ones too: see `deleted_at_ms`.
     pub async fn prompt(&self, id: PromptId) -> Result<Option<PromptRow>> {
-        find(&mut *self.db.read().await?, id).await
+        find(&mut self.db.read_once().await?, id).await
     }
 
     /// Former slugs of a prompt lead to it as well; deleted ones too.
     pub async fn prompt_by_slug(&self, slug: &str) -> Result<Option<PromptRow>> {
         let workspace = self.workspace_id().await?;
-        let mut connection = self.db.read().await?;
-        let row =
-            sqlx::query(FIND_BY_SLUG).bind(workspace.0).bind(slug).fetch_optional(&mut *connection).await?;
+        let mut connection = self.db.read_once().await?;
+        let row = query(FIND_BY_SLUG).bind(workspace.0).bind(slug).fetch_optional(&mut connection).await?;
         row.as_ref().map(read).transpose()
     }
 
@@ -135,13 +135,9 @@ impl Store {
     pub async fn prompts_for(&self, principal: MemberId) -> Result<Vec<LibraryEntry>> {
         let workspace = self.workspace_id().await?;
         let mut transaction = self.db.read().await?;
-        let prompts = sqlx::query(FOR_PRINCIPAL)
-            .bind(workspace.0)
-            .bind(principal.0)
-            .fetch_all(&mut *transaction)
-            .await?;
-        let runs =
-            sqlx::query(LAST_RUNS).bind(workspace.0).bind(principal.0).fetch_all(&mut *transaction).await?;
+        let prompts =
+            query(FOR_PRINCIPAL).bind(workspace.0).bind(principal.0).fetch_all(&mut transaction).await?;
+        let runs = query(LAST_RUNS).bind(workspace.0).bind(principal.0).fetch_all(&mut transaction).await?;
         let runs = summary::complete(&mut transaction, runs).await?;
         let mut last_runs: HashMap<PromptId, RunSummary> =
             runs.into_iter().map(|run| (run.prompt, run)).collect();
@@ -164,25 +160,24 @@ impl Store {
     ) -> Result<ChangeOutcome> {
         let workspace = self.workspace_id().await?;
         let mut transaction = self.db.write().await?;
+        transaction.hold(HOLD, id.0).await?;
         let before = match find(&mut transaction, id).await? {
             Some(prompt) if prompt.deleted_at_ms.is_none() => prompt,
             _ => return Ok(ChangeOutcome::Gone),
         };
         if let Some(slug) = slug.filter(|slug| *slug != before.slug) {
-            match slug_holder(&mut transaction, workspace, slug).await? {
-                Some(holder) if holder.prompt == id => {}
-                Some(holder) if holder.deleted => return Ok(ChangeOutcome::SlugDeleted),
-                Some(_) => return Ok(ChangeOutcome::SlugTaken),
-                None => {}
+            match take_slug(&mut transaction, workspace, slug, id).await? {
+                Slug::Ours => {}
+                Slug::Taken => return Ok(ChangeOutcome::SlugTaken),
+                Slug::Deleted => return Ok(ChangeOutcome::SlugDeleted),
             }
-            add_slug(&mut transaction, workspace, slug, id).await?;
-            sqlx::query(SET_SLUG).bind(id.0).bind(slug).execute(&mut *transaction).await?;
+            query(SET_SLUG).bind(id.0).bind(slug).execute(&mut transaction).await?;
         }
         if let Some(visibility) = visibility.filter(|visibility| *visibility != before.visibility) {
-            sqlx::query(SET_VISIBILITY).bind(id.0).bind(word(&visibility)).execute(&mut *transaction).await?;
+            query(SET_VISIBILITY).bind(id.0).bind(word(&visibility)).execute(&mut transaction).await?;
             people::move_rights_epoch(&mut transaction, workspace).await?;
         }
-        let row = sqlx::query(FIND).bind(id.0).fetch_one(&mut *transaction).await?;
+        let row = query(FIND).bind(id.0).fetch_one(&mut transaction).await?;
         transaction.commit().await?;
         Ok(ChangeOutcome::Changed(read(&row)?))
     }
@@ -190,7 +185,7 @@ impl Store {
     /// `None` if it is unknown; one that was deleted before stays as it was.
     pub async fn delete_prompt(&self, id: PromptId, by: MemberId, now_ms: u64) -> Result<Option<PromptRow>> {
         let mut transaction = self.db.write().await?;
-        sqlx::query(DELETE).bind(id.0).bind(int(now_ms)).bind(by.0).execute(&mut *transaction).await?;
+        query(DELETE).bind(id.0).bind(int(now_ms)).bind(by.0).execute(&mut transaction).await?;
         let prompt = find(&mut transaction, id).await?;
         transaction.commit().await?;
         Ok(prompt)
@@ -199,31 +194,41 @@ impl Store {
     /// `None` if it is unknown.
     pub async fn restore_prompt(&self, id: PromptId) -> Result<Option<PromptRow>> {
         let mut transaction = self.db.write().await?;
-        sqlx::query(RESTORE).bind(id.0).execute(&mut *transaction).await?;
+        query(RESTORE).bind(id.0).execute(&mut transaction).await?;
         let prompt = find(&mut transaction, id).await?;
         transaction.commit().await?;
         Ok(prompt)
     }
 }
 
-struct SlugHolder {
-    prompt: PromptId,
-    deleted: bool,
+enum Slug {
+    Ours,
+    Taken,
+    Deleted,
 }
 
-async fn slug_holder(
-    connection: &mut Connection,
+/// Makes the slug lead to the prompt, unless it leads to another one. Of two who ask at once, the second waits.
+async fn take_slug(
+    connection: &mut Transaction,
     workspace: WorkspaceId,
     slug: &str,
-) -> Result<Option<SlugHolder>> {
-    let row = sqlx::query(SLUG_HOLDER).bind(workspace.0).bind(slug).fetch_optional(connection).await?;
-    let Some(row) = row else { return Ok(None) };
-    let deleted = row.maybe_signed("deleted_at_ms")?.is_some();
-    Ok(Some(SlugHolder { prompt: PromptId(row.uuid("id")?), deleted }))
+    prompt: PromptId,
+) -> Result<Slug> {
+    let added = query(ADD_SLUG).bind(workspace.0).bind(slug).bind(prompt.0).execute(&mut *connection).await?;
+    if added > 0 {
+        return Ok(Slug::Ours);
+    }
+    let holder = query(SLUG_HOLDER).bind(workspace.0).bind(slug).fetch_one(connection).await?;
+    Ok(match holder.maybe_signed("deleted_at_ms")? {
+        _ if holder.uuid("id")? == prompt.0 => Slug::Ours,
+        Some(_) => Slug::Deleted,
+        None => Slug::Taken,
+    })
 }
 
-async fn insert(connection: &mut Connection, workspace: WorkspaceId, new: &NewPrompt) -> Result<()> {
-    sqlx::query(ADD)
+/// Changes nothing if it is there: the same call, repeated because its first answer was lost.
+async fn insert(connection: &mut Transaction, workspace: WorkspaceId, new: &NewPrompt) -> Result<()> {
+    let added = query(ADD)
         .bind(new.id.0)
         .bind(workspace.0)
         .bind(new.owner.0)
@@ -235,8 +240,10 @@ async fn insert(connection: &mut Connection, workspace: WorkspaceId, new: &NewPr
         .bind(int(len(&new.first_row)))
         .execute(&mut *connection)
         .await?;
-    add_slug(connection, workspace, &new.slug, new.id).await?;
-    sqlx::query(ADD_FIRST_ROW)
+    if added == 0 {
+        return Ok(());
+    }
+    query(ADD_FIRST_ROW)
         .bind(new.id.0)
         .bind(workspace.0)
         .bind(new.first_row.as_ref())
@@ -245,18 +252,8 @@ async fn insert(connection: &mut Connection, workspace: WorkspaceId, new: &NewPr
     Ok(())
 }
 
-async fn add_slug(
-    connection: &mut Connection,
-    workspace: WorkspaceId,
-    slug: &str,
-    prompt: PromptId,
-) -> Result<()> {
-    sqlx::query(ADD_SLUG).bind(workspace.0).bind(slug).bind(prompt.0).execute(connection).await?;
-    Ok(())
-}
-
-async fn find(connection: &mut Connection, id: PromptId) -> Result<Option<PromptRow>> {
-    sqlx::query(FIND).bind(id.0).fetch_optional(connection).await?.as_ref().map(read).transpose()
+async fn find(connection: &mut Transaction, id: PromptId) -> Result<Option<PromptRow>> {
+    query(FIND).bind(id.0).fetch_optional(connection).await?.as_ref().map(read).transpose()
 }
 
 fn read(row: &Row) -> Result<PromptRow> {

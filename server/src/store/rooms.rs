@@ -1,15 +1,17 @@
 //! Reading a room's document: what a room opens with, the rows after a cursor, and where the heads are.
 
 use super::column::{Columns, int};
-use super::sqlite::{Connection, Row, Statement};
+use super::database::{Row, Transaction};
+use super::query::{Statement, query};
 use super::{Result, Store, StoreError};
 use bytes::Bytes;
-use futures_util::TryStreamExt;
 use promptroom_protocol::{LineageId, PromptId, Seq};
 use sha2::{Digest, Sha256};
 
 /// Rooms asked for in one query; SQLite takes 32,766 values.
 const HEADS_AT_ONCE: usize = 10_000;
+/// Rows fetched at once where a limit of bytes may end the reading.
+const ROWS_AT_ONCE: usize = 64;
 
 macro_rules! select_heads {
     ($rest:literal) => {
@@ -25,6 +27,7 @@ statements! {
     HEAD = select_heads!("WHERE prompts.id = $1");
     SNAPSHOT = "SELECT bytes, sha256 FROM room_snapshots WHERE prompt_id = $1 AND seq = $2";
     ROWS = "SELECT seq, bytes FROM room_updates WHERE prompt_id = $1 AND seq > $2 ORDER BY seq";
+    SOME_ROWS = "SELECT seq, bytes FROM room_updates WHERE prompt_id = $1 AND seq > $2 ORDER BY seq LIMIT $3";
 }
 
 /// All that a room needs to come to life, as of one moment.
@@ -70,7 +73,7 @@ impl Store {
     /// `Corrupt` if the snapshot does not match its checksum or a row is missing; `None` if there is no such room.
     pub async fn load_room(&self, prompt: PromptId, generation: Generation) -> Result<Option<RoomImage>> {
         let mut transaction = self.db.read().await?;
-        let Some(row) = sqlx::query(HEAD).bind(prompt.0).fetch_optional(&mut *transaction).await? else {
+        let Some(row) = query(HEAD).bind(prompt.0).fetch_optional(&mut transaction).await? else {
             return Ok(None);
         };
         let head = read_head(&row)?;
@@ -83,7 +86,7 @@ impl Store {
             None => None,
         };
         let base = snapshot_seq.unwrap_or_default();
-        let rows = sqlx::query(ROWS).bind(prompt.0).bind(int(base.0)).fetch_all(&mut *transaction).await?;
+        let rows = query(ROWS).bind(prompt.0).bind(int(base.0)).fetch_all(&mut transaction).await?;
         let rows = rows.iter().map(read_row).collect::<Result<Vec<_>>>()?;
         check_unbroken(prompt, base, head.head, &rows)?;
         Ok(Some(RoomImage {
@@ -107,24 +110,14 @@ impl Store {
         bytes_max: usize,
     ) -> Result<RowsAfter> {
         let mut transaction = self.db.read().await?;
-        let Some(row) = sqlx::query(HEAD).bind(prompt.0).fetch_optional(&mut *transaction).await? else {
+        let Some(row) = query(HEAD).bind(prompt.0).fetch_optional(&mut transaction).await? else {
             return Ok(RowsAfter::Gone);
         };
         let head = read_head(&row)?;
         if head.lineage != lineage || head.deleted || after > head.head {
             return Ok(RowsAfter::Gone);
         }
-        let mut found = Vec::new();
-        let mut bytes = 0;
-        let mut rows = sqlx::query(ROWS).bind(prompt.0).bind(int(after.0)).fetch(&mut *transaction);
-        while let Some(row) = rows.try_next().await? {
-            let (seq, row) = read_row(&row)?;
-            bytes += row.len();
-            if !found.is_empty() && bytes > bytes_max {
-                break;
-            }
-            found.push((seq, row));
-        }
+        let found = some_rows(&mut transaction, prompt, after, bytes_max).await?;
         match found.first() {
             Some((seq, _)) if seq.0 != after.0 + 1 => Ok(RowsAfter::Gone),
             None if after < head.head => Ok(RowsAfter::Gone),
@@ -136,14 +129,10 @@ impl Store {
     pub async fn heads(&self, prompts: &[PromptId]) -> Result<Vec<RoomHead>> {
         let mut heads = Vec::with_capacity(prompts.len());
         for prompts in prompts.chunks(HEADS_AT_ONCE) {
-            let mut query = Statement::new(select_heads!("WHERE prompts.id IN ("));
-            let mut ids = query.separated(", ");
-            for prompt in prompts {
-                ids.push_bind(prompt.0);
-            }
-            ids.push_unseparated(")");
-            let mut connection = self.db.read().await?;
-            for row in query.build().persistent(false).fetch_all(&mut *connection).await? {
+            let mut query = Statement::new(self.db.dialect(), select_heads!("WHERE prompts.id"));
+            query.push_in(prompts.iter().map(|prompt| prompt.0));
+            let mut connection = self.db.read_once().await?;
+            for row in query.build().persistent(false).fetch_all(&mut connection).await? {
                 heads.push(read_head(&row)?);
             }
         }
@@ -151,8 +140,38 @@ impl Store {
     }
 }
 
-async fn snapshot(connection: &mut Connection, prompt: PromptId, seq: Seq) -> Result<Bytes> {
-    let row = sqlx::query(SNAPSHOT).bind(prompt.0).bind(int(seq.0)).fetch_optional(connection).await?;
+async fn some_rows(
+    connection: &mut Transaction,
+    prompt: PromptId,
+    after: Seq,
+    bytes_max: usize,
+) -> Result<Vec<(Seq, Bytes)>> {
+    let mut found: Vec<(Seq, Bytes)> = Vec::new();
+    let mut bytes = 0;
+    loop {
+        let last = found.last().map_or(after, |(seq, _)| *seq);
+        let rows = query(SOME_ROWS)
+            .bind(prompt.0)
+            .bind(int(last.0))
+            .bind(ROWS_AT_ONCE as i64)
+            .fetch_all(connection)
+            .await?;
+        for row in &rows {
+            let (seq, row) = read_row(row)?;
+            bytes += row.len();
+            if !found.is_empty() && bytes > bytes_max {
+                return Ok(found);
+            }
+            found.push((seq, row));
+        }
+        if rows.len() < ROWS_AT_ONCE {
+            return Ok(found);
+        }
+    }
+}
+
+async fn snapshot(connection: &mut Transaction, prompt: PromptId, seq: Seq) -> Result<Bytes> {
+    let row = query(SNAPSHOT).bind(prompt.0).bind(int(seq.0)).fetch_optional(connection).await?;
     let row =
         row.ok_or_else(|| StoreError::Corrupt(format!("room {prompt}: snapshot {} is missing", seq.0)))?;
     let bytes = row.bytes("bytes")?;

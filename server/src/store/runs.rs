@@ -1,13 +1,18 @@
 //! Starting runs and reading them, live or ended.
 
 use super::column::{Columns, int, word};
-use super::sqlite::{Connection, Row};
+use super::database::{Row, Transaction};
+use super::query::{Dialect, Statement, query};
 use super::summary::{self, select_runs};
 use super::{NewAttempt, NodeId, Result, Store, StoreError, WorkspaceId, attempts};
 use bytes::Bytes;
 use promptroom_protocol::{
     BlockKind, CommandId, Epoch, MemberId, Offset, PromptId, RunId, RunOrigin, RunState, RunSummary,
 };
+use std::collections::BTreeSet;
+use uuid::Uuid;
+
+const PROMPTS_AT_ONCE: usize = 10_000;
 
 statements! {
     NEXT_NUMBER = "UPDATE prompts SET runs = runs + 1, revision = revision + 1
@@ -25,8 +30,6 @@ statements! {
     OUTPUT = "SELECT start, block, kind, bytes FROM run_outputs WHERE run_id = $1
         UNION ALL SELECT start, block, kind, bytes FROM run_chunks WHERE run_id = $1 ORDER BY start";
     CLAIMS = "SELECT epoch, start FROM run_claims WHERE run_id = $1 ORDER BY epoch";
-    UNFINISHED = "SELECT id FROM runs WHERE ended_at_ms IS NULL AND (node_id IS NULL OR node_id <> $1)
-        ORDER BY created_at_ms, id";
     CANCEL = "UPDATE runs SET cancel_requested_by = $2
         WHERE id = $1 AND cancel_requested_by IS NULL AND ended_at_ms IS NULL RETURNING prompt_id";
     MOVE_REVISION = "UPDATE prompts SET revision = revision + 1 WHERE id = $1";
@@ -107,8 +110,14 @@ impl Store {
         if let Some(run) = by_command(&mut transaction, new.by, new.command).await? {
             return Ok(StartOutcome::Repeated(run));
         }
-        let numbered = sqlx::query(NEXT_NUMBER).bind(new.prompt.0).fetch_optional(&mut *transaction).await?;
+        let numbered = query(NEXT_NUMBER).bind(new.prompt.0).fetch_optional(&mut transaction).await?;
         let Some(numbered) = numbered else { return Ok(StartOutcome::Gone) };
+        // Another node may have started the same command since; it had the prompt's row before us.
+        if transaction.dialect() == Dialect::Postgres
+            && let Some(run) = by_command(&mut transaction, new.by, new.command).await?
+        {
+            return Ok(StartOutcome::Repeated(run));
+        }
         insert(&mut transaction, workspace, new, numbered.signed("runs")?).await?;
         if let Some(attempt) = attempt {
             attempts::admit(&mut transaction, attempt).await?;
@@ -119,29 +128,29 @@ impl Store {
     }
 
     pub async fn run(&self, id: RunId) -> Result<Option<RunSummary>> {
-        summary::find(&mut *self.db.read().await?, id).await
+        summary::find(&mut self.db.read().await?, id).await
     }
 
     /// The run that a command of this principal started.
     pub async fn run_by_command(&self, by: MemberId, command: CommandId) -> Result<Option<RunSummary>> {
-        by_command(&mut *self.db.read().await?, by, command).await
+        by_command(&mut self.db.read().await?, by, command).await
     }
 
     /// Newest first, those numbered below `before`.
     pub async fn runs(&self, prompt: PromptId, before: Option<u32>, limit: u32) -> Result<Vec<RunSummary>> {
         let mut transaction = self.db.read().await?;
-        let rows = sqlx::query(OF_PROMPT)
+        let rows = query(OF_PROMPT)
             .bind(prompt.0)
             .bind(before.map_or(i64::MAX, i64::from))
             .bind(i64::from(limit))
-            .fetch_all(&mut *transaction)
+            .fetch_all(&mut transaction)
             .await?;
         summary::complete(&mut transaction, rows).await
     }
 
     pub async fn run_detail(&self, id: RunId) -> Result<Option<RunDetail>> {
-        let mut connection = self.db.read().await?;
-        let row = sqlx::query(DETAIL).bind(id.0).fetch_optional(&mut *connection).await?;
+        let mut connection = self.db.read_once().await?;
+        let row = query(DETAIL).bind(id.0).fetch_optional(&mut connection).await?;
         let Some(row) = row else { return Ok(None) };
         Ok(Some(RunDetail { request_json: row.text("request_json")?, source_json: row.text("source_json")? }))
     }
@@ -149,10 +158,10 @@ impl Store {
     /// What is on disk of a run's output, whether it goes on or has ended.
     pub async fn run_output(&self, id: RunId) -> Result<Option<StoredOutput>> {
         let mut transaction = self.db.read().await?;
-        let row = sqlx::query(POSITION).bind(id.0).fetch_optional(&mut *transaction).await?;
+        let row = query(POSITION).bind(id.0).fetch_optional(&mut transaction).await?;
         let Some(row) = row else { return Ok(None) };
         let stored = Offset(row.number("stored")?);
-        let rows = sqlx::query(OUTPUT).bind(id.0).fetch_all(&mut *transaction).await?;
+        let rows = query(OUTPUT).bind(id.0).fetch_all(&mut transaction).await?;
         Ok(Some(StoredOutput {
             epoch: Epoch(row.number("epoch")?),
             stored,
@@ -162,8 +171,8 @@ impl Store {
 
     /// All of them, in order, the first epoch included.
     pub async fn run_claims(&self, id: RunId) -> Result<Vec<RunClaim>> {
-        let mut connection = self.db.read().await?;
-        let rows = sqlx::query(CLAIMS).bind(id.0).fetch_all(&mut *connection).await?;
+        let mut connection = self.db.read_once().await?;
+        let rows = query(CLAIMS).bind(id.0).fetch_all(&mut connection).await?;
         rows.iter()
             .map(|row| {
                 Ok(RunClaim { epoch: Epoch(row.number("epoch")?), start: Offset(row.number("start")?) })
@@ -171,17 +180,10 @@ impl Store {
             .collect()
     }
 
-    /// Runs that have not ended and that `node` does not drive, oldest first.
-    pub async fn unfinished_runs(&self, node: NodeId) -> Result<Vec<RunId>> {
-        let mut connection = self.db.read().await?;
-        let rows = sqlx::query(UNFINISHED).bind(node.0).fetch_all(&mut *connection).await?;
-        rows.iter().map(|row| Ok(RunId(row.uuid("id")?))).collect()
-    }
-
     /// Asks whoever drives the run to stop; the first one to ask is remembered. Without effect on an ended run.
     pub async fn request_cancel(&self, run: RunId, by: MemberId) -> Result<Option<RunSummary>> {
         let mut transaction = self.db.write().await?;
-        let row = sqlx::query(CANCEL).bind(run.0).bind(by.0).fetch_optional(&mut *transaction).await?;
+        let row = query(CANCEL).bind(run.0).bind(by.0).fetch_optional(&mut transaction).await?;
         if let Some(row) = row {
             move_revision(&mut transaction, PromptId(row.uuid("prompt_id")?)).await?;
         }
@@ -192,13 +194,30 @@ impl Store {
 }
 
 /// Other nodes see by the revision that rows about a prompt changed.
-pub(super) async fn move_revision(connection: &mut Connection, prompt: PromptId) -> Result<()> {
-    sqlx::query(MOVE_REVISION).bind(prompt.0).execute(connection).await?;
+pub(super) async fn move_revision(connection: &mut Transaction, prompt: PromptId) -> Result<()> {
+    query(MOVE_REVISION).bind(prompt.0).execute(connection).await?;
+    Ok(())
+}
+
+/// The same for the prompts of many runs.
+pub(super) async fn move_revisions(
+    connection: &mut Transaction,
+    prompts: impl IntoIterator<Item = PromptId>,
+) -> Result<()> {
+    let prompts: BTreeSet<Uuid> = prompts.into_iter().map(|prompt| prompt.0).collect();
+    let prompts: Vec<Uuid> = prompts.into_iter().collect();
+    for prompts in prompts.chunks(PROMPTS_AT_ONCE) {
+        connection.hold_all("prompts", prompts).await?;
+        let mut update =
+            Statement::new(connection.dialect(), "UPDATE prompts SET revision = revision + 1 WHERE id");
+        update.push_in(prompts.iter().copied());
+        update.build().persistent(false).execute(connection).await?;
+    }
     Ok(())
 }
 
 /// The summary of a run that is known to be there.
-pub(super) async fn expect(connection: &mut Connection, id: RunId) -> Result<RunSummary> {
+pub(super) async fn expect(connection: &mut Transaction, id: RunId) -> Result<RunSummary> {
     let run = summary::find(connection, id).await?;
     run.ok_or_else(|| StoreError::Corrupt(format!("run {id} or its principal is missing")))
 }
@@ -224,21 +243,21 @@ pub(super) fn read_records(rows: &[Row], run: RunId, stored: Offset) -> Result<V
 }
 
 async fn by_command(
-    connection: &mut Connection,
+    connection: &mut Transaction,
     by: MemberId,
     command: CommandId,
 ) -> Result<Option<RunSummary>> {
-    let rows = sqlx::query(BY_COMMAND).bind(by.0).bind(command.0).fetch_all(&mut *connection).await?;
+    let rows = query(BY_COMMAND).bind(by.0).bind(command.0).fetch_all(&mut *connection).await?;
     Ok(summary::complete(connection, rows).await?.pop())
 }
 
 async fn insert(
-    connection: &mut Connection,
+    connection: &mut Transaction,
     workspace: WorkspaceId,
     new: &NewRun,
     number: i64,
 ) -> Result<()> {
-    sqlx::query(START)
+    query(START)
         .bind(new.id.0)
         .bind(workspace.0)
         .bind(new.prompt.0)
@@ -258,11 +277,6 @@ async fn insert(
         .bind(int(new.now_ms))
         .execute(&mut *connection)
         .await?;
-    sqlx::query(FIRST_CLAIM)
-        .bind(new.id.0)
-        .bind(workspace.0)
-        .bind(int(new.now_ms))
-        .execute(connection)
-        .await?;
+    query(FIRST_CLAIM).bind(new.id.0).bind(workspace.0).bind(int(new.now_ms)).execute(connection).await?;
     Ok(())
 }

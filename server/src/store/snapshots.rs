@@ -1,6 +1,7 @@
 //! Snapshots of documents: two good generations, and only rows that the older one holds are deleted.
 
 use super::column::{Columns, int, maybe_int};
+use super::query::query;
 use super::{Generation, Result, RoomImage, Store, StoreError};
 use bytes::Bytes;
 use promptroom_protocol::{LineageId, PromptId, Seq};
@@ -13,6 +14,7 @@ statements! {
     DUE = "SELECT id FROM prompts
         WHERE head - COALESCE(snapshot_seq, 0) >= $1 OR tail_bytes >= $2
         ORDER BY tail_bytes DESC, id LIMIT $3";
+    HOLD = "SELECT id FROM prompts WHERE id = $1";
     MAY_FOLLOW = "SELECT 1 AS yes FROM prompts WHERE id = $1 AND lineage = $2
         AND snapshot_seq IS NOT DISTINCT FROM $3 AND $4 > COALESCE(snapshot_seq, 0) AND $4 <= head";
     PUT = "INSERT INTO room_snapshots (prompt_id, seq, workspace_id, bytes, sha256) VALUES ($1, $2, $3, $4, $5)
@@ -38,12 +40,12 @@ statements! {
 impl Store {
     /// Rooms whose rows after the newest snapshot are at least so many, or so many bytes; the largest first.
     pub async fn snapshots_due(&self, rows_min: u64, bytes_min: u64, limit: u32) -> Result<Vec<PromptId>> {
-        let mut connection = self.db.read().await?;
-        let rows = sqlx::query(DUE)
+        let mut connection = self.db.read_once().await?;
+        let rows = query(DUE)
             .bind(int(rows_min))
             .bind(int(bytes_min))
             .bind(i64::from(limit))
-            .fetch_all(&mut *connection)
+            .fetch_all(&mut connection)
             .await?;
         rows.iter().map(|row| Ok(PromptId(row.uuid("id")?))).collect()
     }
@@ -79,21 +81,17 @@ impl Store {
 
     /// The seq of the newest snapshot, damaged or not.
     pub async fn newest_snapshot(&self, prompt: PromptId) -> Result<Option<Seq>> {
-        let mut connection = self.db.read().await?;
-        let row = sqlx::query(NEWEST).bind(prompt.0).fetch_optional(&mut *connection).await?;
+        let mut connection = self.db.read_once().await?;
+        let row = query(NEWEST).bind(prompt.0).fetch_optional(&mut connection).await?;
         row.map_or(Ok(None), |row| Ok(row.maybe_number("snapshot_seq")?.map(Seq)))
     }
 
     /// Gives up a newest snapshot that is damaged; the older one becomes the newest. Whether it was the newest.
     pub async fn drop_snapshot(&self, prompt: PromptId, seq: Seq) -> Result<bool> {
         let mut transaction = self.db.write().await?;
-        let moved = sqlx::query(POINT_BACK)
-            .bind(prompt.0)
-            .bind(int(seq.0))
-            .execute(&mut *transaction)
-            .await?
-            .rows_affected();
-        sqlx::query(DROP_UNUSED).bind(prompt.0).execute(&mut *transaction).await?;
+        transaction.hold(HOLD, prompt.0).await?;
+        let moved = query(POINT_BACK).bind(prompt.0).bind(int(seq.0)).execute(&mut transaction).await?;
+        query(DROP_UNUSED).bind(prompt.0).execute(&mut transaction).await?;
         transaction.commit().await?;
         Ok(moved > 0)
     }
@@ -101,34 +99,35 @@ impl Store {
     async fn write_snapshot(&self, place: &Place, bytes: &Bytes, sha256: &[u8; 32]) -> Result<bool> {
         let workspace = self.workspace_id().await?;
         let mut transaction = self.db.write().await?;
-        let may = sqlx::query(MAY_FOLLOW)
+        transaction.hold(HOLD, place.prompt.0).await?;
+        let may = query(MAY_FOLLOW)
             .bind(place.prompt.0)
             .bind(place.lineage.0)
             .bind(maybe_int(place.previous.map(|seq| seq.0)))
             .bind(int(place.seq.0))
-            .fetch_optional(&mut *transaction)
+            .fetch_optional(&mut transaction)
             .await?;
         if may.is_none() {
             return Ok(false);
         }
-        sqlx::query(PUT)
+        query(PUT)
             .bind(place.prompt.0)
             .bind(int(place.seq.0))
             .bind(workspace.0)
             .bind(bytes.as_ref())
             .bind(sha256.as_slice())
-            .execute(&mut *transaction)
+            .execute(&mut transaction)
             .await?;
         transaction.commit().await?;
         Ok(true)
     }
 
     async fn verify_snapshot(&self, place: &Place, bytes: &Bytes, sha256: &[u8; 32]) -> Result<()> {
-        let mut connection = self.db.read().await?;
-        let row = sqlx::query(READ_BACK)
+        let mut connection = self.db.read_once().await?;
+        let row = query(READ_BACK)
             .bind(place.prompt.0)
             .bind(int(place.seq.0))
-            .fetch_optional(&mut *connection)
+            .fetch_optional(&mut connection)
             .await?;
         // Cleaned up by another node's snapshot; the pointer will not move either.
         let Some(row) = row else { return Ok(()) };
@@ -142,14 +141,15 @@ impl Store {
     /// The generation that is the older one now, if there is one; `None` if the pointer had moved.
     async fn point_at_snapshot(&self, place: &Place) -> Result<Option<Option<Seq>>> {
         let mut transaction = self.db.write().await?;
-        let row = sqlx::query(POINT)
+        transaction.hold(HOLD, place.prompt.0).await?;
+        let row = query(POINT)
             .bind(place.prompt.0)
             .bind(place.lineage.0)
             .bind(maybe_int(place.previous.map(|seq| seq.0)))
             .bind(int(place.seq.0))
-            .fetch_optional(&mut *transaction)
+            .fetch_optional(&mut transaction)
             .await?;
-        sqlx::query(DROP_UNUSED).bind(place.prompt.0).execute(&mut *transaction).await?;
+        query(DROP_UNUSED).bind(place.prompt.0).execute(&mut transaction).await?;
         transaction.commit().await?;
         row.map(|row| Ok(row.maybe_number("snapshot_seq_older")?.map(Seq))).transpose()
     }
@@ -157,13 +157,12 @@ impl Store {
     async fn prune_rows(&self, prompt: PromptId, up_to: Seq) -> Result<()> {
         loop {
             let mut transaction = self.db.write().await?;
-            let deleted = sqlx::query(PRUNE)
+            let deleted = query(PRUNE)
                 .bind(prompt.0)
                 .bind(int(up_to.0))
                 .bind(int(PRUNED_ROWS_MAX))
-                .execute(&mut *transaction)
-                .await?
-                .rows_affected();
+                .execute(&mut transaction)
+                .await?;
             transaction.commit().await?;
             if deleted < PRUNED_ROWS_MAX {
                 return Ok(());

@@ -1,20 +1,17 @@
 //! What is particular to SQLite: opening it so that what is saved is saved, its one writer, and its error codes.
 
-use super::{Result, Store, StoreError};
+use super::database::Row;
+use super::query::{Query, Value};
+use super::{Result, StoreError};
+use sqlx::migrate::Migrator;
+use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
-    SqliteSynchronous,
+    SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool,
+    SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{Connection as _, Row as _, Sqlite, migrate::MigrateError};
-use std::path::Path;
-use std::sync::Arc;
+use sqlx::{Arguments as _, AssertSqlSafe, Row as _, SqlSafeStr as _};
+use std::borrow::Cow;
 use std::time::Duration;
-use tokio::sync::OnceCell;
-
-pub(super) type Connection = SqliteConnection;
-pub(super) type Row = SqliteRow;
-pub(super) type Statement = sqlx::QueryBuilder<Sqlite>;
-pub(super) type Transaction = sqlx::Transaction<'static, Sqlite>;
 
 /// How long a lock held by another process is waited for, before the call fails as busy.
 const LOCK_WAIT_MS_MAX: u64 = 2_000;
@@ -30,46 +27,20 @@ const LOG_PAGES_CHECKPOINT: &str = "8000";
 
 /// One connection that writes, several that read at the same time.
 #[derive(Clone)]
-pub(super) struct Database {
+pub(super) struct Sqlite {
     writer: SqlitePool,
     readers: SqlitePool,
 }
 
-impl Store {
-    /// Opens `sqlite://path` (or `sqlite:path`), making the file if there is none. Does not migrate.
-    pub async fn open(url: &str) -> Result<Store> {
-        let db = Database::open(url).await?;
-        Ok(Store { db, workspace: Arc::new(OnceCell::new()), seen: Arc::default() })
-    }
-
-    /// The database file that a URL names.
-    pub fn file(url: &str) -> Result<&Path> {
-        path(url).map(Path::new)
-    }
-
-    /// Brings the schema up to this build's; a schema one release ahead is accepted as it is.
-    pub async fn migrate(&self) -> Result<()> {
-        let mut migrations = sqlx::migrate!("../migrations/sqlite");
-        migrations.set_ignore_missing(true);
-        migrations.run(&self.db.writer).await?;
-        self.ensure_workspace().await
-    }
-
-    pub async fn ping(&self) -> Result<()> {
-        let mut connection = self.db.read().await?;
-        sqlx::query("SELECT COUNT(*) FROM workspaces").fetch_one(&mut *connection).await?;
-        Ok(())
-    }
-
-    /// Waits for calls under way, then closes the files.
-    pub async fn close(&self) {
-        self.db.readers.close().await;
-        self.db.writer.close().await;
-    }
+/// What a transaction holds of SQLite.
+pub(super) enum Transaction {
+    Whole(sqlx::Transaction<'static, sqlx::Sqlite>),
+    /// For one statement, which is a transaction by itself.
+    Single(PoolConnection<sqlx::Sqlite>),
 }
 
-impl Database {
-    async fn open(url: &str) -> Result<Database> {
+impl Sqlite {
+    pub(super) async fn open(url: &str) -> Result<Sqlite> {
         let options = SqliteConnectOptions::new()
             .filename(path(url)?)
             .create_if_missing(true)
@@ -82,62 +53,127 @@ impl Database {
             .statement_cache_capacity(CACHED_STATEMENTS);
         let writer = pool(1).connect_with(options.clone()).await?;
         let readers = pool(READERS).connect_with(options.pragma("query_only", "ON")).await?;
-        Ok(Database { writer, readers })
+        Ok(Sqlite { writer, readers })
     }
 
-    /// A transaction that holds the write lock from its beginning: what it reads stays true until it commits.
+    pub(super) async fn migrate(&self) -> Result<()> {
+        let mut migrations = migrations();
+        migrations.set_ignore_missing(true);
+        migrations.run(&self.writer).await?;
+        Ok(())
+    }
+
     pub(super) async fn write(&self) -> Result<Transaction> {
-        Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
+        begin(&self.writer, "BEGIN IMMEDIATE").await
     }
 
-    /// A transaction that sees one moment of the database, whatever is written meanwhile.
     pub(super) async fn read(&self) -> Result<Transaction> {
-        Ok(self.readers.begin().await?)
+        begin(&self.readers, "BEGIN").await
+    }
+
+    pub(super) async fn read_once(&self) -> Result<Transaction> {
+        Ok(Transaction::Single(self.readers.acquire().await?))
+    }
+
+    pub(super) async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
     }
 }
 
-impl From<sqlx::Error> for StoreError {
-    fn from(error: sqlx::Error) -> StoreError {
-        match &error {
-            sqlx::Error::PoolTimedOut => StoreError::Busy,
-            sqlx::Error::Io(_) | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => {
-                StoreError::Unavailable(error)
+pub(super) fn migrations() -> Migrator {
+    sqlx::migrate!("../migrations/sqlite")
+}
+
+/// After a full disk SQLite rolls back by itself, which the driver does not notice: it refuses every later transaction
+/// on that connection. Such a one is closed, and another is opened.
+async fn begin(pool: &SqlitePool, statement: &'static str) -> Result<Transaction> {
+    let mut left = pool.options().get_max_connections();
+    loop {
+        match pool.begin_with(statement).await {
+            Err(sqlx::Error::InvalidSavePointStatement) if left > 0 => {
+                left -= 1;
+                pool.acquire().await?.close().await?;
             }
-            sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => {
-                StoreError::Corrupt(error.to_string())
-            }
-            sqlx::Error::Database(database) => match primary_code(database.as_ref()) {
-                5 | 6 => StoreError::Busy,
-                13 => StoreError::Full,
-                // I/O error, cannot open.
-                10 | 14 => StoreError::Unavailable(error),
-                // Malformed, not a database.
-                11 | 26 => StoreError::Corrupt(error.to_string()),
-                _ => StoreError::Other(error),
-            },
-            _ => StoreError::Other(error),
+            begun => return Ok(Transaction::Whole(begun?)),
         }
     }
 }
 
-impl From<MigrateError> for StoreError {
-    fn from(error: MigrateError) -> StoreError {
-        match error {
-            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => error.into(),
-            other => StoreError::Unusable(format!("the database's schema does not fit this build: {other}")),
+impl Transaction {
+    pub(super) async fn commit(self) -> Result<()> {
+        match self {
+            Transaction::Whole(transaction) => Ok(transaction.commit().await?),
+            Transaction::Single(_) => Ok(()),
+        }
+    }
+
+    pub(super) async fn fetch_all(&mut self, query: Query<'_>) -> Result<Vec<Row>> {
+        let rows = prepared(query)?.fetch_all(self.connection()).await?;
+        Ok(rows.into_iter().map(Row::Sqlite).collect())
+    }
+
+    pub(super) async fn fetch_optional(&mut self, query: Query<'_>) -> Result<Option<Row>> {
+        Ok(prepared(query)?.fetch_optional(self.connection()).await?.map(Row::Sqlite))
+    }
+
+    pub(super) async fn execute(&mut self, query: Query<'_>) -> Result<u64> {
+        Ok(prepared(query)?.execute(self.connection()).await?.rows_affected())
+    }
+
+    #[cfg(test)]
+    pub(super) async fn prepare(&mut self, sql: &'static str) -> Result<()> {
+        sqlx::Executor::prepare(self.connection(), sql.into_sql_str()).await?;
+        Ok(())
+    }
+
+    fn connection(&mut self) -> &mut SqliteConnection {
+        match self {
+            Transaction::Whole(transaction) => transaction,
+            Transaction::Single(connection) => connection,
+        }
+    }
+}
+
+fn prepared(query: Query<'_>) -> Result<sqlx::query::Query<'static, sqlx::Sqlite, SqliteArguments>> {
+    let mut arguments = SqliteArguments::default();
+    arguments.reserve(query.values.len(), 0);
+    for value in query.values {
+        add(&mut arguments, value).map_err(sqlx::Error::Encode)?;
+    }
+    let sql = match query.sql {
+        Cow::Borrowed(sql) => sql.into_sql_str(),
+        Cow::Owned(sql) => AssertSqlSafe(sql).into_sql_str(),
+    };
+    Ok(sqlx::query_with(sql, arguments).persistent(query.persistent))
+}
+
+fn add(arguments: &mut SqliteArguments, value: Value<'_>) -> Result<(), sqlx::error::BoxDynError> {
+    match value {
+        Value::Uuid(value) => arguments.add(value),
+        Value::Int(value) => arguments.add(value),
+        Value::Text(value) => arguments.add(value.map(Cow::into_owned)),
+        Value::Bytes(value) => arguments.add(value.map(Cow::into_owned)),
+        Value::Uuids(_) | Value::Ints(_) | Value::Texts(_) | Value::Blobs(_) => {
+            unreachable!("SQLite is not asked with whole columns")
         }
     }
 }
 
 /// <https://www.sqlite.org/rescode.html>: the low byte says what, the others say where.
-fn primary_code(error: &dyn sqlx::error::DatabaseError) -> i32 {
-    error.code().and_then(|code| code.parse::<i32>().ok()).map_or(0, |code| code & 0xff)
+pub(super) fn classify(code: i32) -> fn(sqlx::Error) -> StoreError {
+    match code & 0xff {
+        5 | 6 => |_| StoreError::Busy,
+        13 => |_| StoreError::Full,
+        // I/O error, cannot open.
+        10 | 14 => StoreError::Unavailable,
+        // Malformed, not a database.
+        11 | 26 => |error| StoreError::Corrupt(error.to_string()),
+        _ => StoreError::Other,
+    }
 }
 
-fn path(url: &str) -> Result<&str> {
-    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-        return Err(StoreError::Unusable("Postgres is not built yet; use sqlite://path".to_owned()));
-    }
+pub(super) fn path(url: &str) -> Result<&str> {
     let path = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:"));
     match path {
         Some(path) if path.contains('?') => {
@@ -158,20 +194,11 @@ fn pool(connections: u32) -> SqlitePoolOptions {
         .idle_timeout(None)
         .max_lifetime(None)
         .test_before_acquire(false)
-        .before_acquire(|connection, _| Box::pin(is_out_of_transactions(connection)))
         .after_connect(|connection, _| Box::pin(assert_settings(connection)))
 }
 
-/// After a full disk SQLite rolls back by itself, which the driver does not notice: it would refuse every later
-/// transaction on that connection. Such a one is closed and opened again.
-async fn is_out_of_transactions(connection: &mut Connection) -> Result<bool, sqlx::Error> {
-    // A rollback may still wait in the driver's queue; the answer to a ping comes after it.
-    connection.ping().await?;
-    Ok(!connection.is_in_transaction())
-}
-
 /// No kill of a process shows whether the disk was really written to: only these settings do.
-async fn assert_settings(connection: &mut Connection) -> Result<(), sqlx::Error> {
+async fn assert_settings(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
     let journal: String = sqlx::query("PRAGMA journal_mode").fetch_one(&mut *connection).await?.try_get(0)?;
     let synchronous: i64 = sqlx::query("PRAGMA synchronous").fetch_one(&mut *connection).await?.try_get(0)?;
     let foreign_keys: i64 =

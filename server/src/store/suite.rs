@@ -7,30 +7,15 @@ mod snapshots;
 mod runs;
 mod progress;
 mod claims;
+mod nodes;
+mod followed;
+mod databases;
 
 use super::*;
 use crate::domain::rights::Visibility;
 use bytes::Bytes;
+pub(super) use databases::{on_each_database, open_in, postgres, url_in};
 use promptroom_protocol::{CommandId, LineageId, MemberId, PromptId, Role, RunId, RunOrigin, RunSummary};
-use sqlx::{Executor as _, SqlSafeStr as _};
-
-/// Runs a test on an empty, migrated store of each kind.
-async fn on_each_database(test: impl AsyncFn(Store)) {
-    let directory = tempfile::tempdir().unwrap();
-    let store = open_in(&directory).await;
-    test(store.clone()).await;
-    store.close().await;
-}
-
-pub(super) async fn open_in(directory: &tempfile::TempDir) -> Store {
-    let store = Store::open(&url_in(directory)).await.unwrap();
-    store.migrate().await.unwrap();
-    store
-}
-
-pub(super) fn url_in(directory: &tempfile::TempDir) -> String {
-    format!("sqlite://{}", directory.path().join("promptroom.db").display())
-}
 
 pub(super) fn bytes(text: &str) -> Bytes {
     Bytes::copy_from_slice(text.as_bytes())
@@ -108,6 +93,42 @@ async fn start_run(store: &Store, node: NodeId) -> RunSummary {
     }
 }
 
+/// Something in every table that a room alone does not fill.
+pub(super) async fn fill(store: &Store, person: &Principal, prompt: &PromptRow) {
+    use promptroom_protocol::{Epoch, Offset, RunState, Seq};
+    let hash = |byte| SecretHash([byte; 32]);
+    store.add_sign_in_link(hash(1), LinkFor::Principal(person.id), 10).await.unwrap();
+    store.add_sign_in_link(hash(2), LinkFor::Principal(person.id), 10).await.unwrap();
+    store.use_sign_in_link(hash(2), hash(3), 1).await.unwrap().unwrap();
+    let invite = NewInvite {
+        id: Uuid::new_v4(),
+        hash: hash(4),
+        role: Role::Viewer,
+        by: person.id,
+        now_ms: 1,
+        expires_at_ms: 10,
+    };
+    store.add_invite(&invite).await.unwrap();
+    let snapshot = bytes("snapshot");
+    let digest: [u8; 32] = <sha2::Sha256 as sha2::Digest>::digest(&snapshot).into();
+    assert!(store.put_snapshot(prompt.id, prompt.lineage, Seq(2), snapshot, digest, None).await.unwrap());
+    let me = node();
+    store.add_node(me, 1).await.unwrap();
+    let mut parent = None;
+    for ends in [true, false] {
+        let new = NewRun { parent, ..new_run(prompt, person, me) };
+        let StartOutcome::Started(run) = store.start_run(&new).await.unwrap() else { panic!("not started") };
+        store.admit_run(&runs::attempt(&run, me)).await.unwrap();
+        store.progress(&[progress::progress(&run, 0, progress::text(0, "out"))]).await.unwrap();
+        if ends {
+            let end = RunEnd { state: RunState::Completed, ..claims::end(&run, 3, Vec::new()) };
+            store.end_run(&end).await.unwrap();
+        }
+        assert_eq!((run.epoch, run.bytes), (Epoch(1), Offset(0)));
+        parent = Some(run.id);
+    }
+}
+
 fn node() -> NodeId {
     NodeId(Uuid::new_v4())
 }
@@ -117,6 +138,7 @@ async fn every_statement_is_accepted_by_the_database() {
     on_each_database(async |store| {
         let mut connection = store.db.read().await.unwrap();
         let all = [
+            STATEMENTS,
             access::STATEMENTS,
             attempts::STATEMENTS,
             super::claims::STATEMENTS,
@@ -127,9 +149,11 @@ async fn every_statement_is_accepted_by_the_database() {
             super::runs::STATEMENTS,
             super::snapshots::STATEMENTS,
             summary::STATEMENTS,
+            super::nodes::STATEMENTS,
+            super::followed::STATEMENTS,
         ];
         for statement in all.into_iter().flatten() {
-            let prepared = (&mut *connection).prepare(statement.into_sql_str()).await;
+            let prepared = connection.prepare(statement).await;
             assert!(prepared.is_ok(), "{statement}: {:?}", prepared.err());
         }
     })

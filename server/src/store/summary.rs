@@ -2,7 +2,8 @@
 
 use super::Result;
 use super::column::Columns;
-use super::sqlite::{Connection, Row, Statement};
+use super::database::{Row, Transaction};
+use super::query::{Statement, query};
 use promptroom_protocol::{
     Epoch, MemberId, Nanodollars, Offset, Person, PromptId, RunId, RunSummary, Seam, Usage,
 };
@@ -29,13 +30,13 @@ statements! {
     FIND = select_runs!("WHERE runs.id = $1");
 }
 
-pub(super) async fn find(connection: &mut Connection, id: RunId) -> Result<Option<RunSummary>> {
-    let rows = sqlx::query(FIND).bind(id.0).fetch_all(&mut *connection).await?;
+pub(super) async fn find(connection: &mut Transaction, id: RunId) -> Result<Option<RunSummary>> {
+    let rows = query(FIND).bind(id.0).fetch_all(&mut *connection).await?;
     Ok(complete(connection, rows).await?.pop())
 }
 
 /// One summary for each row, in their order; two more queries, however many there are.
-pub(super) async fn complete(connection: &mut Connection, rows: Vec<Row>) -> Result<Vec<RunSummary>> {
+pub(super) async fn complete(connection: &mut Transaction, rows: Vec<Row>) -> Result<Vec<RunSummary>> {
     let mut runs = rows.iter().map(read).collect::<Result<Vec<_>>>()?;
     let ids: Vec<Uuid> = runs.iter().map(|run| run.id.0).collect();
     let attempts = read_attempts(connection, &ids).await?;
@@ -137,11 +138,11 @@ fn person(row: &Row, id: &str, name: &str, role: &str) -> Result<Person> {
     Ok(Person { id: MemberId(row.uuid(id)?), name: row.text(name)?, role: row.word(role)?, client: None })
 }
 
-async fn read_attempts(connection: &mut Connection, runs: &[Uuid]) -> Result<HashMap<RunId, Vec<Attempt>>> {
+async fn read_attempts(connection: &mut Transaction, runs: &[Uuid]) -> Result<HashMap<RunId, Vec<Attempt>>> {
     let rows = fetch_of_runs(
         connection,
         "SELECT run_id, epoch, admitted_at_ms, settled_at_ms, input_tokens, cached_input_tokens, output_tokens,
-        reasoning_tokens, estimated, cost_nanos FROM run_attempts WHERE run_id IN (",
+        reasoning_tokens, estimated, cost_nanos FROM run_attempts WHERE run_id",
         runs,
     );
     let mut found: HashMap<RunId, Vec<Attempt>> = HashMap::new();
@@ -167,10 +168,10 @@ pub(super) fn read_usage(row: &Row) -> Result<Usage> {
     })
 }
 
-async fn read_claims(connection: &mut Connection, runs: &[Uuid]) -> Result<HashMap<RunId, Vec<ClaimRow>>> {
+async fn read_claims(connection: &mut Transaction, runs: &[Uuid]) -> Result<HashMap<RunId, Vec<ClaimRow>>> {
     let rows = fetch_of_runs(
         connection,
-        "SELECT run_id, epoch, start, moved_at_ms FROM run_claims WHERE epoch > 1 AND run_id IN (",
+        "SELECT run_id, epoch, start, moved_at_ms FROM run_claims WHERE epoch > 1 AND run_id",
         runs,
     );
     let mut found: HashMap<RunId, Vec<ClaimRow>> = HashMap::new();
@@ -187,15 +188,15 @@ async fn read_claims(connection: &mut Connection, runs: &[Uuid]) -> Result<HashM
     Ok(found)
 }
 
-async fn fetch_of_runs(connection: &mut Connection, select: &'static str, runs: &[Uuid]) -> Result<Vec<Row>> {
+async fn fetch_of_runs(
+    connection: &mut Transaction,
+    select: &'static str,
+    runs: &[Uuid],
+) -> Result<Vec<Row>> {
     if runs.is_empty() {
         return Ok(Vec::new());
     }
-    let mut query = Statement::new(select);
-    let mut ids = query.separated(", ");
-    for id in runs {
-        ids.push_bind(*id);
-    }
-    ids.push_unseparated(")");
-    Ok(query.build().persistent(runs.len() == 1).fetch_all(connection).await?)
+    let mut query = Statement::new(connection.dialect(), select);
+    query.push_in(runs.iter().copied());
+    query.build().persistent(runs.len() == 1).fetch_all(connection).await
 }

@@ -8,7 +8,10 @@ use crate::domain::{
     rights::{Visibility, rights},
 };
 use crate::edge::state::App;
-use crate::live::{clock::now_ms, runs::unavailable};
+use crate::live::{
+    clock::{new_id, now_ms, random},
+    runs::unavailable,
+};
 use crate::store::{CreateOutcome, NewPrompt, Principal, PromptRow};
 use bytes::Bytes;
 use promptroom_protocol::{LineageId, PromptId, Rights, Role};
@@ -68,8 +71,8 @@ pub async fn create(app: &App, principal: &Principal, body: NewPromptBody) -> Re
         slug::check(slug)?;
     }
     let mut new = NewPrompt {
-        id: PromptId(Uuid::now_v7()),
-        lineage: LineageId(Uuid::new_v4()),
+        id: PromptId(new_id()),
+        lineage: LineageId(new_id()),
         slug: body.slug.clone().unwrap_or_else(|| slug::make(&title)),
         owner: principal.id,
         visibility: body.visibility.unwrap_or(Visibility::Private),
@@ -110,7 +113,7 @@ pub async fn create_at(app: &App, principal: &Principal, slug: &str) -> Result<(
 async fn first_row(app: &App, content: ContentPatch) -> Result<Bytes, Refusal> {
     let model = app.settings.default_model.clone();
     let limit_bytes = app.settings.limits.document_bytes as usize;
-    let client_id = u64::from(rand::random::<u32>());
+    let client_id = u64::from(random() as u32);
     let work = app.tasks.block(move || first_state(client_id, &content, &model));
     let row = match work.await.map_err(|_| Refusal::Internal)? {
         Ok(row) => row,

@@ -1,6 +1,7 @@
 //! A prompt's address: short, readable, and never to be taken for an id.
 
 use crate::domain::refusal::Refusal;
+use crate::live::clock::random;
 use uuid::Uuid;
 
 const CHARS_MAX: usize = 64;
@@ -36,8 +37,8 @@ pub fn make(title: &str) -> String {
     if !slug.ends_with('-') {
         slug.push('-');
     }
-    for byte in rand::random::<[u8; SUFFIX_CHARS]>() {
-        slug.push(char::from(ALPHABET[usize::from(byte) % ALPHABET.len()]));
+    for byte in &random().to_le_bytes()[..SUFFIX_CHARS] {
+        slug.push(char::from(ALPHABET[usize::from(*byte) % ALPHABET.len()]));
     }
     slug
 }

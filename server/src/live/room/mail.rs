@@ -1,5 +1,6 @@
 //! What a room is asked and what it answers.
 
+use crate::bus::Present;
 use crate::domain::{
     log::Position,
     prompt::{ContentPatch, Cut, PromptContent},
@@ -7,7 +8,7 @@ use crate::domain::{
 };
 use crate::live::member::Member;
 use bytes::Bytes;
-use promptroom_protocol::{Command, Overrides, RunSummary, Seq};
+use promptroom_protocol::{Command, LineageId, Overrides, RunSummary, Seq};
 use std::sync::Arc;
 use tokio::sync::oneshot;
 
@@ -56,6 +57,30 @@ pub enum ToRoom {
         ask: Box<CutAsk>,
         reply: oneshot::Sender<Result<Cut, Refusal>>,
     },
+    /// Rows that another node has written, without a gap from `first` on.
+    Rows {
+        lineage: LineageId,
+        first: Seq,
+        rows: Vec<Bytes>,
+    },
+    /// What the store had after the newest row that was here.
+    Fetched(Fetched),
+    /// Who is in the room on another node.
+    Elsewhere {
+        present: Vec<Present>,
+    },
+    /// Another node has opened the room, or may have missed who is here.
+    WhoIsHere,
+}
+
+/// What came of looking for rows in the store.
+pub enum Fetched {
+    /// In order, none where there are no more.
+    Rows(Vec<(Seq, Bytes)>),
+    /// They cannot be had: this life has come too far from the store.
+    Gone,
+    /// The store did not answer.
+    Failed,
 }
 
 /// Which part of the draft is to run.

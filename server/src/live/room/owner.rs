@@ -1,9 +1,12 @@
 //! The task that owns a room's document: mailbox in, log out. What is allowed and what fits is the domain's word.
 
 mod content;
+mod elsewhere;
+mod follow;
 mod seats;
 
-use super::{Room, RoomLimits, ToRoom};
+use super::{Reached, Room, RoomLimits, ToRoom, behind::Behind, known_runs::KnownRuns};
+use crate::bus::Bus;
 use crate::domain::{
     document::{Broken, Document},
     log::{Log, Position, SocketId},
@@ -11,15 +14,17 @@ use crate::domain::{
     prompt::shown_title,
     refusal::Refusal,
 };
-use crate::live::{clock::now_ms, keeper::Keeper, member::Member, runs::Runs};
+use crate::live::{clock::now_ms, keeper::Keeper, member::Member, runs::Runs, tasks::Tasks};
+use crate::store::Store;
 use bytes::Bytes;
+use follow::Follow;
 use parking_lot::Mutex;
 use promptroom_protocol::{LineageId, PromptId, Seq};
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -34,6 +39,8 @@ const MAILBOX: usize = 128;
 const TURN: usize = 64;
 /// Carets are told at most this often.
 const PRESENCE_PACE: Duration = Duration::from_millis(33);
+/// And to other nodes.
+const SHARE_PACE: Duration = Duration::from_millis(50);
 const EXPIRE_PACE: Duration = Duration::from_secs(5);
 
 /// What a room starts from.
@@ -47,19 +54,36 @@ pub struct RoomStart {
     pub limits: RoomLimits,
 }
 
+/// What a room needs of the node.
+#[derive(Clone)]
+pub struct Around {
+    pub store: Arc<Store>,
+    pub keeper: Arc<Keeper>,
+    pub runs: Arc<Runs>,
+    pub bus: Bus,
+    pub tasks: Tasks,
+}
+
 pub struct Owner {
     room: Arc<Room>,
     mailbox: mpsc::Receiver<ToRoom>,
     document: Document,
-    keeper: Arc<Keeper>,
-    runs: Arc<Runs>,
-    seats: HashMap<SocketId, Seat>,
+    around: Around,
+    seats: BTreeMap<SocketId, Seat>,
     title: String,
+    /// Another node has changed the title, and the library's copy may be that of neither.
+    title_heard: bool,
+    follow: Follow,
     /// The whole document encoded, as of a position of the log.
     whole: Option<(Position, Bytes)>,
     edited: Option<Authors>,
+    /// Whether the turn brought rows of other nodes.
+    heard_rows: bool,
     presence_told_at: Instant,
     presence_waits: bool,
+    shared_at: Instant,
+    /// Other nodes are to be told who is here.
+    share_waits: bool,
     idle_since: Instant,
 }
 
@@ -84,7 +108,7 @@ struct Seat {
 }
 
 impl Owner {
-    pub fn new(start: RoomStart, keeper: Arc<Keeper>, runs: Arc<Runs>) -> (Arc<Room>, Owner) {
+    pub fn new(start: RoomStart, around: Around) -> (Arc<Room>, Owner) {
         let (sender, mailbox) = mpsc::channel(MAILBOX);
         let room = Arc::new(Room {
             prompt: start.prompt,
@@ -95,12 +119,14 @@ impl Owner {
             presence: Mutex::new(Presence::default()),
             presence_shown: AtomicU64::new(0),
             members: Mutex::default(),
-            runs: Mutex::default(),
+            runs: KnownRuns::default(),
+            behind: Behind::default(),
             unsaved: Mutex::default(),
             rights_epoch: Mutex::new(start.rights_epoch),
             title: Mutex::new(None),
             unwritten: AtomicBool::new(false),
-            durable: watch::Sender::new(Position(0)),
+            skips: AtomicU32::new(0),
+            reached: watch::Sender::new(Reached { durable: Position(0), head: start.head }),
             ended: OnceLock::new(),
             ending: CancellationToken::new(),
             gone: CancellationToken::new(),
@@ -111,13 +137,17 @@ impl Owner {
             mailbox,
             title: start.title,
             document: start.document,
-            keeper,
-            runs,
-            seats: HashMap::new(),
+            around,
+            seats: BTreeMap::new(),
+            title_heard: false,
+            follow: Follow::default(),
             whole: None,
             edited: None,
+            heard_rows: false,
             presence_told_at: now,
             presence_waits: false,
+            shared_at: now,
+            share_waits: false,
             idle_since: now,
         };
         (room, owner)
@@ -131,7 +161,8 @@ impl Owner {
             let wake_at = self.wake_at(expire_at);
             tokio::select! {
                 biased;
-                () = self.room.until_ended() => break,
+                // It is rung when this life has ended, too.
+                () = self.room.behind.rung() => self.follow.stir(),
                 message = self.mailbox.recv() => {
                     let Some(message) = message else { break };
                     self.take(message);
@@ -146,18 +177,26 @@ impl Owner {
                     }
                 }
             }
+            if self.room.is_ended() {
+                break;
+            }
+            self.keep_up();
             self.tell();
             self.wait_while_full().await;
         }
+        self.share();
         // What still waits in the mailbox is not taken: whoever asked asks the next life.
         self.room.end(Refusal::RoomRestarted);
         drop(self.mailbox);
-        self.keeper.settled().await;
+        self.around.keeper.settled(self.room.prompt).await;
         self.room.mark_gone();
     }
 
     fn wake_at(&self, expire_at: Instant) -> Instant {
-        if self.presence_waits { expire_at.min(self.presence_told_at + PRESENCE_PACE) } else { expire_at }
+        let presence_at = self.presence_waits.then(|| self.presence_told_at + PRESENCE_PACE);
+        let share_at = self.share_waits.then(|| self.shared_at + SHARE_PACE);
+        let others = [presence_at, share_at, self.follow.due_at()];
+        others.into_iter().flatten().fold(expire_at, Instant::min)
     }
 
     fn take_more(&mut self) {
@@ -200,19 +239,39 @@ impl Owner {
             ToRoom::Cut { ask, reply } => {
                 let _gone = reply.send(self.cut(&ask));
             }
+            ToRoom::Rows { lineage, first, rows } => self.rows(lineage, first, rows),
+            ToRoom::Fetched(fetched) => self.fetched(fetched),
+            ToRoom::Elsewhere { present } => self.elsewhere(present),
+            ToRoom::WhoIsHere => self.tell_who_is_here(),
         }
     }
 
     /// Lets everybody know what this turn brought.
     fn tell(&mut self) {
-        if let Some(authors) = self.edited.take() {
+        let edited = self.edited.take();
+        let heard_rows = std::mem::take(&mut self.heard_rows);
+        if edited.is_some() {
             self.look_at_title();
+        }
+        if heard_rows {
+            self.hear_title();
+            self.room.show_reached();
+        }
+        match edited {
             // A single author already shows all that is new.
-            self.room.ring(match authors {
-                Authors::One(socket) => Some(socket),
-                Authors::Several => None,
-            });
-            self.keeper.hand_over(&self.room);
+            Some(Authors::One(socket)) if !heard_rows => self.room.ring(Some(socket)),
+            None if !heard_rows => {}
+            _ => self.room.ring(None),
+        }
+        if edited.is_some() {
+            self.around.keeper.hand_over(&self.room);
+        }
+        self.tell_presence();
+    }
+
+    fn tell_presence(&mut self) {
+        if !self.presence_waits && !self.share_waits {
+            return;
         }
         let now = Instant::now();
         if self.presence_waits && now >= self.presence_told_at + PRESENCE_PACE {
@@ -222,25 +281,55 @@ impl Owner {
             self.room.presence_shown.store(newest.0, Ordering::Release);
             self.room.ring(None);
         }
+        if self.share_waits && now >= self.shared_at + SHARE_PACE {
+            self.shared_at = now;
+            self.share();
+        }
     }
 
     /// The library shows a title that may be older than the document, if a node died between the two.
     fn look_at_title(&mut self) {
+        if self.takes_title() {
+            self.write_title();
+        }
+    }
+
+    /// Whoever changed the title writes it with the change; only of two who did so at once the wrong one may be last.
+    fn hear_title(&mut self) {
+        self.title_heard |= self.takes_title();
+    }
+
+    /// Whether the document's title has changed.
+    fn takes_title(&mut self) -> bool {
         match self.document.title().map(|title| shown_title(&title)) {
             Ok(title) if title != self.title => {
-                self.title.clone_from(&title);
-                *self.room.title.lock() = Some(title);
-                self.keeper.hand_over(&self.room);
+                self.title = title;
+                true
             }
-            Ok(_) => {}
-            Err(broken) => drop(self.broken(broken)),
+            Ok(_) => false,
+            Err(broken) => {
+                self.broken(broken);
+                false
+            }
         }
+    }
+
+    fn write_title(&mut self) {
+        self.title_heard = false;
+        *self.room.title.lock() = Some(self.title.clone());
+        self.around.keeper.hand_over(&self.room);
     }
 
     /// Forgets who is gone; whether the room itself may go.
     fn expire(&mut self) -> bool {
         self.clear_seats();
-        self.presence_waits |= self.room.presence.lock().expire(now_ms());
+        let expired = self.room.presence.lock().expire(now_ms());
+        if expired {
+            self.presence_changed();
+        }
+        if self.title_heard {
+            self.write_title();
+        }
         let idle = Duration::from_millis(self.room.limits.idle_ms);
         self.seats.is_empty() && self.idle_since.elapsed() >= idle && !self.room.has_work()
     }
@@ -255,10 +344,11 @@ impl Owner {
             if !full || self.room.is_ended() {
                 return;
             }
-            let mut moved = self.room.durable.subscribe();
+            let mut moved = self.room.reached.subscribe();
             tokio::select! {
-                _ = moved.wait_for(|at| *at > durable) => {}
+                biased;
                 () = self.room.until_ended() => return,
+                _ = moved.wait_for(|now| now.durable > durable) => {}
             }
         }
     }

@@ -1,13 +1,14 @@
 //! What only SQLite can get wrong: settings, locks held from outside, full disks, old files.
 
 use super::*;
+use crate::store::query::query;
 use crate::store::suite::{add_person, add_prompt, open_in, rows_for, url_in};
-use crate::store::{CommitOutcome, Generation};
+use crate::store::{CommitOutcome, Generation, Store, database};
 use promptroom_protocol::{Role, Seq};
 use std::task::{Context, Waker};
 
-async fn setting(connection: &mut Connection, pragma: &'static str) -> String {
-    let row = sqlx::query(pragma).fetch_one(connection).await.unwrap();
+async fn setting(transaction: &mut database::Transaction, pragma: &'static str) -> String {
+    let Row::Sqlite(row) = query(pragma).fetch_one(transaction).await.unwrap() else { unreachable!() };
     row.try_get::<String, _>(0).unwrap_or_else(|_| row.get::<i64, _>(0).to_string())
 }
 
@@ -25,7 +26,7 @@ async fn every_connection_writes_through_to_the_disk_and_keeps_foreign_keys() {
         assert_eq!(setting(connection, "PRAGMA foreign_keys").await, "1");
         assert_eq!(setting(connection, "PRAGMA busy_timeout").await, "2000");
     }
-    let refused = sqlx::query("DELETE FROM workspaces").execute(&mut *connections[1]).await;
+    let refused = query("DELETE FROM workspaces").execute(&mut connections[1]).await;
     assert!(refused.is_err(), "a reader wrote");
 }
 
@@ -49,7 +50,7 @@ async fn nothing_is_committed_while_another_process_holds_the_write_lock() {
     let ada = add_person(&store, "Ada", Role::Owner).await;
     let prompt = add_prompt(&store, &ada, "one").await;
     let rows = [rows_for(&store, &prompt, &["x"]).await];
-    let outside = Database::open(&url_in(&directory)).await.unwrap();
+    let outside = Sqlite::open(&url_in(&directory)).await.unwrap();
     let lock = outside.write().await.unwrap();
     let refused = store.commit(&rows).await;
     assert!(matches!(&refused, Err(error) if error.is_transient()), "{refused:?}");
@@ -71,8 +72,9 @@ async fn a_full_disk_is_transient_and_the_writer_lives_on() {
     let large = [rows_for(&store, &prompt, &["y".repeat(4_000_000).as_str()]).await];
     let mut writer = store.db.write().await.unwrap();
     let pages: i64 = setting(&mut writer, "PRAGMA page_count").await.parse().unwrap();
-    let limit = sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {}", pages + 20));
-    sqlx::query(limit).execute(&mut *writer).await.unwrap();
+    let mut limit = query("PRAGMA max_page_count = ");
+    limit.sql.to_mut().push_str(&(pages + 20).to_string());
+    limit.execute(&mut writer).await.unwrap();
     drop(writer);
     let refused = store.commit(&large).await;
     assert!(matches!(refused, Err(StoreError::Full)), "{refused:?}");
@@ -124,11 +126,11 @@ async fn a_schema_one_release_ahead_is_accepted() {
     let directory = tempfile::tempdir().unwrap();
     let store = open_in(&directory).await;
     let mut writer = store.db.write().await.unwrap();
-    sqlx::query(
+    query(
         "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
         VALUES (9999, 'later', TRUE, x'00', 0)",
     )
-    .execute(&mut *writer)
+    .execute(&mut writer)
     .await
     .unwrap();
     writer.commit().await.unwrap();
@@ -138,7 +140,6 @@ async fn a_schema_one_release_ahead_is_accepted() {
 #[tokio::test]
 async fn a_database_that_cannot_be_used_is_named_in_one_line() {
     for (url, word) in [
-        ("postgres://db/promptroom", "not built yet"),
         ("mysql://db", "sqlite://"),
         ("sqlite://", "file"),
         ("sqlite::memory:", "file"),

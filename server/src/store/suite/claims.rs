@@ -6,18 +6,18 @@ use super::*;
 use promptroom_protocol::{BlockKind, Epoch, Nanodollars, Offset, RunState, Seam, StopReason};
 
 /// As a driver might: a token for four bytes.
-fn estimate(open: &OpenAttempt) -> Bill {
+pub(super) fn estimate(open: &OpenAttempt) -> Bill {
     let mut usage = open.usage;
     usage.output_tokens = open.received_bytes.div_ceil(4);
     usage.estimated = true;
     Bill { usage, cost: Some(Nanodollars(100)) }
 }
 
-fn claim(run: &RunSummary, node: NodeId) -> Claim {
+pub(super) fn claim(run: &RunSummary, node: NodeId) -> Claim {
     Claim { run: run.id, seen: run.epoch, node, trim_to: None, now_ms: 8_000 }
 }
 
-fn end(run: &RunSummary, from: u64, records: Vec<Record>) -> RunEnd {
+pub(super) fn end(run: &RunSummary, from: u64, records: Vec<Record>) -> RunEnd {
     RunEnd {
         run: run.id,
         epoch: run.epoch,
@@ -163,7 +163,7 @@ async fn the_end_stores_the_rest_folds_the_output_and_settles() {
         let folded: Vec<(u32, &[u8])> =
             stored.records.iter().map(|record| (record.block, record.bytes.as_ref())).collect();
         assert_eq!(folded, [(0, &b"hello world"[..]), (1, b"{}")]);
-        assert_eq!(store.unfinished_runs(node()).await.unwrap(), []);
+        assert_eq!(store.runs_to_take_over(&[], 10).await.unwrap(), []);
     })
     .await;
 }
@@ -240,8 +240,8 @@ async fn attempts_that_a_dead_node_left_on_ended_runs_are_settled_once() {
         for run in [&ended, &mine] {
             store.end_run(&end(run, 8, Vec::new())).await.unwrap();
         }
-        assert_eq!(store.settle_orphans(&[me], estimate, 1).await.unwrap(), 1);
-        assert_eq!(store.settle_orphans(&[me], estimate, 1).await.unwrap(), 0);
+        assert_eq!(store.settle_orphans(&[dead], estimate, 1).await.unwrap(), 1);
+        assert_eq!(store.settle_orphans(&[dead], estimate, 1).await.unwrap(), 0);
         let settled = store.run(ended.id).await.unwrap().unwrap();
         assert_eq!((settled.usage, settled.cost), (Some(usage(10, 2, true)), Some(Nanodollars(100))));
         for run in [mine, open] {

@@ -148,18 +148,6 @@ async fn a_run_costs_what_all_its_attempts_cost() {
 }
 
 #[tokio::test]
-async fn a_run_that_nobody_drives_is_found() {
-    on_each_database(async |store| {
-        let (me, other) = (node(), node());
-        let run = start_run(&store, me).await;
-        assert_eq!(store.unfinished_runs(me).await.unwrap(), []);
-        let seen = store.unfinished_runs(other).await.unwrap();
-        assert_eq!(seen, [run.id]);
-    })
-    .await;
-}
-
-#[tokio::test]
 async fn a_new_run_has_no_output_and_began_at_nothing() {
     on_each_database(async |store| {
         let run = start_run(&store, node()).await;

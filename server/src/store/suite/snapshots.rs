@@ -1,6 +1,7 @@
 //! Snapshots: written, read back, pointed at; a damaged one costs nothing.
 
 use super::*;
+use crate::store::column::Columns;
 use promptroom_protocol::Seq;
 use sha2::{Digest, Sha256};
 
@@ -62,12 +63,9 @@ async fn more_rows_than_one_transaction_deletes_are_all_deleted() {
         assert!(put(&store, &prompt, 1_200, None).await);
         assert!(put(&store, &prompt, 1_250, Some(1_200)).await);
         let mut connection = store.db.read().await.unwrap();
-        let left: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM room_updates WHERE prompt_id = $1")
-            .bind(prompt.id.0)
-            .fetch_one(&mut *connection)
-            .await
-            .unwrap();
-        assert_eq!(left, 100);
+        let count = query("SELECT COUNT(*) AS rows_left FROM room_updates WHERE prompt_id = $1");
+        let left = count.bind(prompt.id.0).fetch_one(&mut connection).await.unwrap();
+        assert_eq!(left.signed("rows_left").unwrap(), 100);
     })
     .await;
 }
@@ -120,8 +118,8 @@ async fn a_damaged_newest_snapshot_costs_nothing() {
         assert!(put(&store, &prompt, 4, None).await);
         assert!(put(&store, &prompt, 8, Some(4)).await);
         let mut transaction = store.db.write().await.unwrap();
-        let damage = sqlx::query("UPDATE room_snapshots SET bytes = $2 WHERE prompt_id = $1 AND seq = 8");
-        damage.bind(prompt.id.0).bind(&b"damaged"[..]).execute(&mut *transaction).await.unwrap();
+        let damage = query("UPDATE room_snapshots SET bytes = $2 WHERE prompt_id = $1 AND seq = 8");
+        damage.bind(prompt.id.0).bind(&b"damaged"[..]).execute(&mut transaction).await.unwrap();
         transaction.commit().await.unwrap();
         let loaded = store.load_room(prompt.id, Generation::Newest).await;
         assert!(matches!(loaded, Err(StoreError::Corrupt(_))));

@@ -92,9 +92,9 @@ impl Owner {
     /// Cuts the run here, after all that its author sent before; the rest happens outside of the room.
     pub(super) fn command(&mut self, member: Arc<Member>, command: Command) {
         let Command { id, action } = command;
-        let allowed = member.rights().run;
+        let (allowed, request_id) = (member.rights().run, member.request_id);
         let refused = |refusal: Refusal| {
-            let body = ReplyBody::Error(Box::new(refusal.problem(None)));
+            let body = ReplyBody::Error(Box::new(refusal.problem(Some(request_id))));
             ServerFrame::Reply(Box::new(Reply { id, body })).encode()
         };
         if !allowed {
@@ -104,11 +104,11 @@ impl Owner {
         match action {
             Action::Run { variant, inputs, overrides } => {
                 let cut = self.cut(&CutAsk { variant, inputs, overrides });
-                self.runs.start_for(&self.room, member, id, cut);
+                self.around.runs.start_for(&self.room, member, id, cut);
             }
-            Action::Cancel { run } => self.runs.cancel_for(&self.room, member, id, run),
-            Action::Regenerate { run } => self.runs.regenerate_for(&self.room, member, id, run),
-            Action::Continue { run } => self.runs.continue_for(&self.room, member, id, run),
+            Action::Cancel { run } => self.around.runs.cancel_for(&self.room, member, id, run),
+            Action::Regenerate { run } => self.around.runs.regenerate_for(&self.room, member, id, run),
+            Action::Continue { run } => self.around.runs.continue_for(&self.room, member, id, run),
         }
     }
 

@@ -1,10 +1,10 @@
 //! Who sits in the room: coming in, catching up, being seen, and leaving.
 
-use super::{Owner, Seat, SocketId};
+use super::{Owner, Seat};
 use crate::domain::{
     document::Broken,
     log::Position,
-    presence::{Heard, PresenceError},
+    presence::{Heard, Holder, PresenceError},
     refusal::Refusal,
 };
 use crate::live::{
@@ -13,7 +13,7 @@ use crate::live::{
     room::{Caught, Entered},
 };
 use bytes::Bytes;
-use promptroom_protocol::{Seq, ServerFrame, SyncStep};
+use promptroom_protocol::{Person, Seq, ServerFrame, SyncStep};
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -51,7 +51,7 @@ impl Owner {
         if let Some(client) = seat.client
             && self.room.presence.lock().leave(member.socket, client, now_ms())
         {
-            self.presence_waits = true;
+            self.presence_changed();
         }
         if self.seats.is_empty() {
             self.idle_since = Instant::now();
@@ -86,9 +86,10 @@ impl Owner {
         let Some(seat) = self.seats.get(&member.socket) else { return Err(Refusal::RoomRestarted) };
         let told = self.room.log.lock().own_frames_since(seat.entered_at);
         let told = told.map_err(|_| Refusal::ReaderTooSlow)?;
-        let people = self.seats.values().filter(|seat| seat.client.is_some());
-        let people =
-            people.map(|seat| ServerFrame::Person(Box::new(seat.member.person(seat.client))).encode());
+        let here = self.seats.values().filter(|seat| seat.client.is_some());
+        let here = here.map(|seat| seat.member.person(seat.client));
+        let elsewhere: Vec<Person> = self.room.presence.lock().elsewhere().collect();
+        let people = here.chain(elsewhere).map(|person| ServerFrame::Person(Box::new(person)).encode());
         let people = people.collect();
         Ok(Caught { told, people, ..self.catch_up(member, have, state_vector)? })
     }
@@ -100,6 +101,9 @@ impl Owner {
         have: Option<Seq>,
         state_vector: &[u8],
     ) -> Result<Caught, Refusal> {
+        // A row that nobody knows of may be one of a database that was put back: what else is true then?
+        let newest = self.room.newest_known();
+        let have = have.filter(|seq| *seq <= newest);
         let (rows, position, head) = {
             let log = self.room.log.lock();
             (have.and_then(|seq| log.rows_after(seq)), log.head(), log.head_seq())
@@ -135,8 +139,11 @@ impl Owner {
     pub(super) fn awareness(&mut self, member: &Arc<Member>, update: &[u8]) {
         let Some(seat) = self.seats.get(&member.socket) else { return };
         let seats = &self.seats;
-        let same_person =
-            |holder: SocketId| seats.get(&holder).is_none_or(|other| other.member.id == member.id);
+        let same_person = |holder: &Holder| match holder {
+            Holder::Here(socket) => seats.get(socket).is_none_or(|other| other.member.id == member.id),
+            Holder::Elsewhere(person) => person.id == member.id,
+            Holder::Nobody => true,
+        };
         let limit_bytes = self.room.limits.awareness_bytes;
         let heard = self.room.presence.lock().hear(
             member.socket,
@@ -148,7 +155,9 @@ impl Owner {
         );
         match heard {
             Ok(Heard { changed, named }) => {
-                self.presence_waits |= changed;
+                if changed {
+                    self.presence_changed();
+                }
                 if let Some(client) = named {
                     self.named(member, client);
                 }

@@ -1,0 +1,160 @@
+//! What happens to Redis, and to the line to it, makes nodes slower to hear of each other, and nothing else.
+
+use super::{PROMPT, an_editor, ann_and_bob, crosses_in_time};
+use anyhow::{Result, ensure};
+use promptroom_tests::{Cluster, Traveller, Way};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Redis is back for so long when its speed has to be, too.
+const HEALS_WITHIN: Duration = Duration::from_secs(2);
+/// Much less than the half second between two looks at the database.
+const FAST: Duration = Duration::from_millis(200);
+/// Of so many edits one after the other all are fast only if the database is not what brought them.
+const FAST_IN_A_ROW: usize = 4;
+
+/// While `hurt` lasts, and after it is healed, edits cross within a second in both directions.
+async fn crosses_through(
+    cluster: &mut Cluster,
+    hurt: impl AsyncFnOnce(&mut Cluster) -> Result<()>,
+    heal: impl AsyncFnOnce(&mut Cluster) -> Result<()>,
+) -> Result<()> {
+    let token = an_editor(cluster)?;
+    let (mut ann, mut bob) = ann_and_bob(cluster, &token).await?;
+    cross(&mut ann, &mut bob, "before").await?;
+    hurt(cluster).await?;
+    cross(&mut ann, &mut bob, "hurt").await?;
+    heal(cluster).await?;
+    cross(&mut ann, &mut bob, "healed").await?;
+    bob.until("the same", |bob| bob.document().is_same(ann.document())).await
+}
+
+async fn cross(ann: &mut Traveller, bob: &mut Traveller, when: &str) -> Result<()> {
+    for number in 0..4 {
+        crosses_in_time(ann, bob, &format!("{when}.ann.{number}")).await?;
+        crosses_in_time(bob, ann, &format!("{when}.bob.{number}")).await?;
+    }
+    Ok(())
+}
+
+/// 13
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_is_killed_and_comes_back_costs_nothing_but_speed_while_it_is_away() -> Result<()> {
+    let mut cluster = Cluster::of(2).await?;
+    let token = an_editor(&cluster)?;
+    let kill = async |cluster: &mut Cluster| cluster.redis.kill();
+    crosses_through(&mut cluster, kill, async |cluster| cluster.redis.start_again().await).await?;
+    let healed_at = Instant::now();
+    let (mut ann, mut bob) = ann_and_bob(&cluster, &token).await?;
+    let mut in_a_row = 0;
+    let mut number = 0;
+    while in_a_row < FAST_IN_A_ROW {
+        let started = Instant::now();
+        crosses_in_time(&mut ann, &mut bob, &format!("fast.{number}")).await?;
+        in_a_row = if started.elapsed() <= FAST { in_a_row + 1 } else { 0 };
+        number += 1;
+        ensure!(number < 200, "not one stretch of {FAST_IN_A_ROW} fast edits after Redis came back");
+    }
+    eprintln!("fast again {:?} after Redis answered (wanted: {HEALS_WITHIN:?})", healed_at.elapsed());
+    Ok(())
+}
+
+/// 14
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flushed_redis_is_not_noticed() -> Result<()> {
+    let mut cluster = Cluster::of(2).await?;
+    crosses_through(&mut cluster, async |cluster| cluster.redis.flush_all(), async |_| Ok(())).await
+}
+
+/// 15
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscriber_that_redis_drops_misses_nothing() -> Result<()> {
+    let mut cluster = Cluster::of(2).await?;
+    let drop_all = async |cluster: &mut Cluster| {
+        let dropped = cluster.redis.kill_subscribers()?;
+        ensure!(dropped > 0, "nobody had subscribed");
+        Ok(())
+    };
+    crosses_through(&mut cluster, drop_all, async |_| Ok(())).await
+}
+
+/// 15: an output buffer so small that the next large edit overflows it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscriber_whose_output_buffer_overflows_misses_nothing() -> Result<()> {
+    let cluster = Cluster::of(2).await?;
+    let token = an_editor(&cluster)?;
+    let (mut ann, mut bob) = ann_and_bob(&cluster, &token).await?;
+    cluster.redis.command(&["CONFIG", "SET", "client-output-buffer-limit", "pubsub 16384 16384 1"])?;
+    for number in 0..5 {
+        let large = format!("{number} {}", "x".repeat(60_000));
+        crosses_in_time(&mut ann, &mut bob, &large).await?;
+        crosses_in_time(&mut bob, &mut ann, &format!("small {number}")).await?;
+    }
+    bob.until("the same", |bob| bob.document().is_same(ann.document())).await
+}
+
+/// 16: messages in flight are lost with the connection; nobody sends them again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_lost_on_its_way_is_made_up_for_within_a_second() -> Result<()> {
+    let cluster = Cluster::of(2).await?;
+    let token = an_editor(&cluster)?;
+    let (mut ann, mut bob) = ann_and_bob(&cluster, &token).await?;
+    for number in 0..6 {
+        let line = &cluster.node(1).to_redis;
+        line.hold(Way::ToClient);
+        let started = Instant::now();
+        ann.write_saved(&format!("lost.{number}")).await?;
+        line.cut();
+        line.open();
+        bob.until_seen(&format!("lost.{number}")).await?;
+        ensure!(started.elapsed() <= super::APART_MAX, "seen after {:?}", started.elapsed());
+    }
+    Ok(())
+}
+
+/// 17
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_line_to_redis_that_works_in_one_direction_only_is_survived_in_both_directions() -> Result<()> {
+    for way in [Way::ToClient, Way::ToServer] {
+        let mut cluster = Cluster::of(2).await?;
+        let hold = async |cluster: &mut Cluster| {
+            cluster.node(0).to_redis.hold(way);
+            Ok(())
+        };
+        let open = async |cluster: &mut Cluster| {
+            cluster.node(0).to_redis.open();
+            Ok(())
+        };
+        crosses_through(&mut cluster, hold, open).await?;
+    }
+    Ok(())
+}
+
+/// 17: between a node and Postgres. What it does is not saved until the line is whole, and then once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_line_to_postgres_that_works_in_one_direction_only_saves_late_and_once() -> Result<()> {
+    let cluster = Cluster::of(2).await?;
+    let token = an_editor(&cluster)?;
+    let (mut ann, mut bob) = ann_and_bob(&cluster, &token).await?;
+    for (number, way) in [Way::ToClient, Way::ToServer].into_iter().enumerate() {
+        cluster.node(0).to_postgres.hold(way);
+        ann.write(&format!("held.{number}")).await?;
+        // The other node is not concerned.
+        bob.write_saved(&format!("free.{number}")).await?;
+        ensure!(ann.has_unsaved(), "saved over a line without answers");
+        cluster.node(0).to_postgres.open();
+        ann.until_saved().await?;
+    }
+    bob.until("the same", |bob| bob.document().is_same(ann.document())).await?;
+    let text = Traveller::join(&cluster.ws(1), PROMPT, &token).await?.text();
+    ensure!(text.matches("<held.").count() == 2, "{text}");
+    Ok(())
+}
+
+/// 13: Redis stands still, so that nobody is told that it is away.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_redis_slows_nobody_down_by_more_than_a_second() -> Result<()> {
+    let mut cluster = Cluster::of(2).await?;
+    let freeze = async |cluster: &mut Cluster| cluster.redis.suspend();
+    crosses_through(&mut cluster, freeze, async |cluster| cluster.redis.resume()).await
+}
