@@ -14,7 +14,7 @@ use crate::live::clock::now_ms;
 use crate::model::Models;
 use crate::store::{LinkFor, NewPrincipal, PrincipalKind, Store, StoreError};
 use anyhow::Context as _;
-use lock::lock_database;
+pub use lock::lock_if_file;
 use metrics_exporter_prometheus::PrometheusHandle;
 use parts::{Given, compose};
 use promptroom_protocol::{MemberId, Role};
@@ -63,10 +63,7 @@ pub async fn run(options: Options, metrics: PrometheusHandle) -> anyhow::Result<
     }
     let models = Arc::new(Models::open(options.models()?)?);
     // Before the schema is touched: another server may be using it.
-    let _lock = match options.is_shared() {
-        true => None,
-        false => Some(lock_database(&options.database_url())?),
-    };
+    let _lock = lock_if_file(&options.database_url())?;
     let store = Arc::new(open_store(&options).await?);
     options.secret_key()?;
     let listener = TcpListener::bind(options.listen)

@@ -3,6 +3,7 @@
 use crate::domain::{gate::GateLimits, log::LogLimits};
 use crate::live::room::RoomLimits;
 use crate::model::{LaneConfig, ModelsConfig, ProviderConfig, Secret, parse_lanes};
+use crate::store::Store;
 use clap::{Args, Parser, Subcommand};
 use promptroom_protocol::{Limits, Role};
 use std::{net::SocketAddr, path::PathBuf};
@@ -32,6 +33,15 @@ pub enum Command {
     Migrate,
     /// Check the configuration, the database and the providers, and say what is wrong.
     Doctor,
+    /// Copy everything from one database into another, empty one, and prove that both hold the same.
+    Copy {
+        /// `sqlite://path` or `postgres://…`; no server may be using it.
+        #[arg(long)]
+        from: String,
+        /// An empty database of either kind.
+        #[arg(long)]
+        to: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -148,8 +158,7 @@ impl Options {
 
     /// Whether other nodes may use the same database.
     pub fn is_shared(&self) -> bool {
-        let url = self.database_url();
-        url.starts_with("postgres://") || url.starts_with("postgresql://")
+        Store::is_shared(&self.database_url())
     }
 
     /// The database's address without credentials, for people.

@@ -6,6 +6,7 @@
 pub mod config;
 pub mod app;
 pub mod doctor;
+pub mod copying;
 pub mod telemetry;
 pub mod domain;
 pub mod live;

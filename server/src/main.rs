@@ -5,6 +5,7 @@ use clap::Parser;
 use promptroom::{
     app,
     config::{Cli, Command, TokenAction},
+    copying,
     doctor,
     domain::document::MERGE_STACK_BYTES,
     telemetry,
@@ -55,6 +56,7 @@ async fn act(cli: Cli) -> anyhow::Result<()> {
             Ok(())
         }
         Command::Doctor => doctor::examine(&options).await,
+        Command::Copy { from, to } => copying::copy_database(&from, &to).await,
     }
 }
 

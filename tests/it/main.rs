@@ -10,4 +10,5 @@ mod abuse;
 mod api;
 mod rooms;
 mod damage;
+mod copying;
 mod cluster;

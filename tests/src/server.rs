@@ -8,7 +8,7 @@ use std::{
     fs::{self, File},
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, Command, ExitStatus, Output, Stdio},
 };
 use tempfile::TempDir;
 
@@ -119,6 +119,11 @@ impl Server {
     /// The HTTP API as a program with this role.
     pub fn api(&self, role: Role) -> Result<Api> {
         Ok(Api::new(self.http(), self.token(role)?))
+    }
+
+    /// Runs `promptroom copy` where this server's data is; what it said.
+    pub fn copy(&self, from: &str, to: &str) -> Result<Output> {
+        Ok(self.command().args(["copy", "--from", from, "--to", to]).output()?)
     }
 
     /// A new link that signs in as the owner, once.

@@ -4,8 +4,12 @@ use crate::store::{Store, StoreError};
 use anyhow::Context as _;
 use std::{fs::File, path::PathBuf};
 
-/// Two servers on one file would each believe that the other's runs are dead; the lock dies with its holder.
-pub(super) fn lock_database(url: &str) -> anyhow::Result<File> {
+/// Two servers on one file would each believe that the other's runs are dead; the lock dies with its holder. A database
+/// that is a server needs none.
+pub fn lock_if_file(url: &str) -> anyhow::Result<Option<File>> {
+    if Store::is_shared(url) {
+        return Ok(None);
+    }
     let path = database_file(url)?;
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
@@ -14,7 +18,7 @@ pub(super) fn lock_database(url: &str) -> anyhow::Result<File> {
     let file = File::create(&lock).with_context(|| format!("{} cannot be made", lock.display()))?;
     rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)
         .with_context(|| format!("another promptroom serves from {}", path.display()))?;
-    Ok(file)
+    Ok(Some(file))
 }
 
 /// Where it really is, so that two names of one file have one lock.
