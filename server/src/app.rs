@@ -57,7 +57,8 @@ pub async fn run(options: Options, metrics: PrometheusHandle) -> anyhow::Result<
     options.bounds.check()?;
     if options.redis_url.is_some() && !options.is_shared() {
         return Err(ConfigError(
-            "PROMPTROOM_REDIS_URL joins several nodes on one Postgres; with SQLite there is a single node".to_owned(),
+            "PROMPTROOM_REDIS_URL joins several nodes on one Postgres; with SQLite there is a single node"
+                .to_owned(),
         )
         .into());
     }
@@ -111,4 +112,3 @@ async fn greet(app: &App) -> anyhow::Result<()> {
     }
     Ok(())
 }
-

@@ -32,7 +32,10 @@ pub enum Bus {
 /// What reaches a node.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Heard {
-    Note { topic: Topic, note: Note },
+    Note {
+        topic: Topic,
+        note: Note,
+    },
     /// Some may have been missed: look into the store now.
     Missed,
 }

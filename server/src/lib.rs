@@ -14,3 +14,5 @@ pub mod store;
 pub mod bus;
 pub mod model;
 pub mod edge;
+#[cfg(test)]
+mod simulation;

@@ -9,6 +9,7 @@ pub mod hub;
 pub mod keeper;
 pub mod runs;
 mod start;
+mod adrift;
 mod commands;
 mod hearing;
 mod followed;
@@ -31,8 +32,12 @@ pub mod heads;
 #[cfg(test)]
 mod nodes_tests;
 #[cfg(test)]
+mod test_faults;
+#[cfg(test)]
 mod test_node;
 #[cfg(test)]
 mod runs_tests;
 #[cfg(test)]
 mod cluster_tests;
+#[cfg(test)]
+mod takeover_tests;

@@ -5,8 +5,7 @@ use clap::Parser;
 use promptroom::{
     app,
     config::{Cli, Command, TokenAction},
-    copying,
-    doctor,
+    copying, doctor,
     domain::document::MERGE_STACK_BYTES,
     telemetry,
 };

@@ -88,7 +88,7 @@ pub enum StoreError {
     #[error("the database's disk is full")]
     Full,
     /// The disk or the connection failed: what was asked for may or may not have been done.
-    #[error("the database cannot be reached")]
+    #[error("the database cannot be reached: {0}")]
     Unavailable(#[source] sqlx::Error),
     /// What is stored cannot be right; nothing may be built on it.
     #[error("the database holds something that cannot be right: {0}")]
@@ -96,7 +96,7 @@ pub enum StoreError {
     /// The configuration names a database that cannot be used, in words for the operator.
     #[error("{0}")]
     Unusable(String),
-    #[error("the database refused a statement")]
+    #[error("the database refused a statement: {0}")]
     Other(#[source] sqlx::Error),
 }
 

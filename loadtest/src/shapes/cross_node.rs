@@ -93,7 +93,7 @@ async fn edits(lab: &Lab, alone: &Cluster, pair: &Cluster, edits_per_second: f64
 
 async fn put(lab: &Lab, cluster: &Cluster, load: &RoomLoad) -> Result<Edits> {
     let mut edits = Edits::default();
-    let (before, rows) = (Written::so_far(&cluster.postgres).await?, document_rows(&cluster.postgres)?);
+    let (before, rows) = (Written::so_far(lab, &cluster.postgres).await?, document_rows(&cluster.postgres)?);
     for round in 0..lab.rounds {
         let name = format!("cross-{}-{round}", load.edits_per_second);
         let outcome = run_rooms(load, &cluster.target(), &cluster.accounts(), &name).await?;
@@ -105,7 +105,7 @@ async fn put(lab: &Lab, cluster: &Cluster, load: &RoomLoad) -> Result<Edits> {
         edits.lost += outcome.lost;
         edits.errors += outcome.errors;
     }
-    edits.written = Written::so_far(&cluster.postgres).await?.since(before);
+    edits.written = Written::so_far(lab, &cluster.postgres).await?.since(before);
     edits.rows = document_rows(&cluster.postgres)? - rows;
     Ok(edits)
 }
@@ -123,8 +123,8 @@ struct Written {
 }
 
 impl Written {
-    async fn so_far(postgres: &Postgres) -> Result<Written> {
-        sleep(COUNTED_AFTER).await;
+    async fn so_far(lab: &Lab, postgres: &Postgres) -> Result<Written> {
+        sleep(if lab.quick { Duration::from_secs(1) } else { COUNTED_AFTER }).await;
         let rows =
             "SELECT tup_inserted + tup_updated FROM pg_stat_database WHERE datname = current_database()";
         let log_bytes = "SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint";

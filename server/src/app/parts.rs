@@ -115,4 +115,3 @@ async fn join_others(
     tasks.spawn_vital("bus to other nodes", async move { upkeep.run(stopped.stopped()).await });
     Ok((Bus::Redis(redis), ears))
 }
-

@@ -45,4 +45,3 @@ pub(super) async fn drain(app: &App, runs_limit: Duration) {
     }
     app.runs.stopped(WRITE_LIMIT).await;
 }
-

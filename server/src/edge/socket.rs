@@ -30,6 +30,7 @@ const CLOSE_REASON_BYTES_MAX: usize = 120;
 
 pub struct Socket(Wire);
 
+#[cfg_attr(test, allow(clippy::large_enum_variant, reason = "outside of tests there is only one"))]
 enum Wire {
     Web(WebSocket),
     #[cfg(test)]

@@ -214,7 +214,7 @@ impl Checkpoint {
     }
 
     fn not_written(&self, going: &Arc<Going>, error: &StoreError) {
-        if !error.is_transient() {
+        if !error.is_transient() && going.is_refused() {
             tracing::error!(%error, run.id = %going.run, "a run cannot be written and is given up");
             self.give_up(going);
         }
@@ -272,7 +272,7 @@ impl Checkpoint {
                     }
                     return Some(outcome);
                 }
-                Err(error) if error.is_transient() => {
+                Err(error) if error.is_transient() || !going.is_refused() => {
                     if !std::mem::replace(&mut told, true) {
                         tracing::warn!(%error, run.id = %going.run, "a run's end waits for the store");
                     }

@@ -81,7 +81,7 @@ impl Runs {
                 Err(error) if error.is_transient() => {}
                 Err(error) => {
                     tracing::error!(%error, run.id = %tape.run, "a run cannot be followed");
-                    tape.abandon();
+                    tape.is_refused();
                 }
             }
         }

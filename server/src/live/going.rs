@@ -7,6 +7,9 @@ use promptroom_protocol::{BlockKind, Epoch, MemberId, Offset, RunId, Usage};
 use std::sync::{Arc, OnceLock};
 use tokio_util::sync::CancellationToken;
 
+/// A database that is being restarted may refuse what it takes a little later.
+const REFUSALS_MAX: u32 = 8;
+
 /// One driver's hold of a run, in one epoch.
 pub struct Going {
     pub run: RunId,
@@ -23,6 +26,8 @@ pub struct Going {
 #[derive(Debug, Default)]
 struct Written {
     stored: Offset,
+    /// Times in a row that the store refused what there is to write.
+    refused: u32,
     first_token_at_ms: Option<u64>,
     usage: Option<Usage>,
 }
@@ -83,7 +88,15 @@ impl Going {
 
     /// It is in the store up to there.
     pub fn is_stored(&self, stored: Offset) {
-        self.state.lock().stored = stored;
+        let mut written = self.state.lock();
+        (written.stored, written.refused) = (stored, 0);
+    }
+
+    /// The store refused what there is to write; says whether it has done so too often.
+    pub fn is_refused(&self) -> bool {
+        let mut written = self.state.lock();
+        written.refused += 1;
+        written.refused > REFUSALS_MAX
     }
 
     /// Whether something has arrived that is not in the store.

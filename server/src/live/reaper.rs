@@ -4,6 +4,7 @@
 //! their counters (`heartbeat.rs`); several may come to the same judgement, and the row of a run decides who has it.
 
 use crate::live::{
+    adrift::Adrift,
     billing::estimate,
     clock::now_ms,
     heartbeat::{Heartbeat, Lost},
@@ -15,12 +16,13 @@ use crate::store::{NodeId, Store, StoreError};
 use futures_util::{StreamExt as _, stream};
 use parking_lot::Mutex;
 use promptroom_protocol::RunId;
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{
     sync::{oneshot, watch},
-    time::sleep,
+    time::{Instant, sleep},
 };
 
+const DAMAGED_RETRY: Duration = Duration::from_secs(10);
 const STORE_RETRY: Duration = Duration::from_secs(1);
 /// Runs that are looked up at one time.
 const RUNS_AT_ONCE: u32 = 1_000;
@@ -29,17 +31,18 @@ pub struct Reaper {
     store: Arc<Store>,
     runs: Arc<Runs>,
     tasks: Tasks,
-    /// Runs that cannot be read: told once, and left as they are.
-    damaged: Mutex<BTreeSet<RunId>>,
+    /// Runs that could not be taken over, and when they are tried again: they must not take the time of others.
+    damaged: Mutex<BTreeMap<RunId, Instant>>,
 }
 
 impl Reaper {
-    /// Also begins this node's heartbeat, where it is not alone, and the upkeep. Resolves when runs may be started and
+    /// Also begins this node's heartbeat, where it is not alone, and all that is done now and then. Resolves when runs may be started and
     /// what the last life of a node that is alone left behind is taken over; all of it goes on whether or not anybody
     /// waits for that.
     pub fn start(store: Arc<Store>, runs: Arc<Runs>, tasks: &Tasks) -> oneshot::Receiver<()> {
         let (done, ready) = oneshot::channel();
         Upkeep::start(store.clone(), runs.alone, tasks);
+        Adrift::start(store.clone(), runs.clone(), tasks);
         let (tasks_of, damaged) = (tasks.clone(), Mutex::default());
         let reaper = Reaper { store: store.clone(), runs: runs.clone(), tasks: tasks_of, damaged };
         if runs.alone {
@@ -99,11 +102,11 @@ impl Reaper {
         }
     }
 
-    /// All runs that nobody owns or that one of `dead` does. One that is damaged is left as it is and does not keep
-    /// the others waiting.
+    /// All runs that nobody owns or that one of `dead` does.
     async fn take_over(&self, dead: &[NodeId], is_gone: impl Fn(NodeId) -> bool) -> Result<(), StoreError> {
         let mut runs = self.store.runs_to_take_over(dead, RUNS_AT_ONCE).await?;
-        runs.retain(|run| !self.damaged.lock().contains(run));
+        let now = Instant::now();
+        runs.retain(|run| self.damaged.lock().get(run).is_none_or(|next| *next <= now));
         // Each node begins at another one, so that they share them and seldom meet.
         let first = self.runs.node.0.as_u128() % (runs.len().max(1) as u128);
         runs.rotate_left(first as usize);
@@ -122,11 +125,17 @@ impl Reaper {
     async fn recover(&self, run: RunId, is_gone: impl Fn(NodeId) -> bool) -> Result<(), StoreError> {
         match self.runs.recover(run, is_gone).await {
             Err(error) if !error.is_transient() => {
-                tracing::error!(%error, run.id = %run, "a run cannot be taken over");
-                self.damaged.lock().insert(run);
+                let known = self.damaged.lock().insert(run, Instant::now() + DAMAGED_RETRY);
+                if known.is_none() {
+                    tracing::error!(%error, run.id = %run, "a run cannot be taken over");
+                }
                 Ok(())
             }
-            other => other,
+            Ok(()) => {
+                self.damaged.lock().remove(&run);
+                Ok(())
+            }
+            Err(error) => Err(error),
         }
     }
 }

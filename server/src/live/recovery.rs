@@ -43,7 +43,7 @@ impl Runs {
     ) -> Result<(), StoreError> {
         // Of two that find it undriven the second must see what the first did.
         let _alone = self.recovering[(id.0.as_u128() % RECOVERIES_AT_ONCE as u128) as usize].lock().await;
-        if self.tasks.is_draining() || self.checkpoint.find(id).is_some() {
+        if self.tasks.is_draining() || self.is_minded(id) {
             return Ok(());
         }
         let Some(found) = self.find_undriven(id, is_gone).await? else { return Ok(()) };
@@ -78,6 +78,11 @@ impl Runs {
             self.end_undriven(run, output, stored, cancel).await;
         }
         Ok(())
+    }
+
+    /// Whether it is driven here, or will be as soon as the store has answered.
+    pub(super) fn is_minded(&self, id: RunId) -> bool {
+        self.checkpoint.find(id).is_some() || self.starting.lock().contains(&id)
     }
 
     /// A start or a claim whose commit failed may have been done all the same: then the run is driven, whether or not

@@ -13,7 +13,7 @@ use crate::live::{
     place::{Place, Places},
     room::Room,
     runner::{self, Job},
-    start::{Start, new_attempt, new_run, unwritable},
+    start::{Start, Starting, new_attempt, new_run, unwritable},
     tape::Tape,
     tasks::Tasks,
 };
@@ -23,7 +23,10 @@ use dashmap::{DashMap, Entry};
 use promptroom_protocol::{
     BlockKind, CommandId, Epoch, MemberId, Offset, Person, PromptId, RunId, RunOrigin, RunSummary,
 };
-use std::sync::{Arc, Weak};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Weak},
+};
 use tokio::sync::{Mutex, Notify, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -44,6 +47,8 @@ pub struct Runs {
     pub(super) alone: bool,
     /// One of them is held while a run is taken over, by its id.
     pub(super) recovering: [Mutex<()>; RECOVERIES_AT_ONCE],
+    /// Runs whose start is on its way to the store: they are driven as soon as its answer is here.
+    pub(super) starting: parking_lot::Mutex<BTreeSet<RunId>>,
     /// Commands under way: a repeat gets the answer of the first, which was cut before it.
     pub(super) commands: DashMap<(MemberId, CommandId), UnderWay>,
     /// Drivers let go of their runs, for others to take.
@@ -84,6 +89,7 @@ impl Runs {
             places: Places::new(limits),
             alone,
             recovering: Default::default(),
+            starting: parking_lot::Mutex::default(),
             commands: DashMap::new(),
             leaving: CancellationToken::new(),
             drivers: TaskTracker::new(),
@@ -151,6 +157,7 @@ impl Runs {
             ),
             Some(_) => None,
         };
+        let starting = Starting::begin(self, id);
         let started = match &attempt {
             Some(attempt) => self.store.start_and_admit_run(&new, attempt).await,
             None => self.store.start_run(&new).await,
@@ -158,7 +165,7 @@ impl Runs {
         let mut run = match started {
             Ok(StartOutcome::Started(run)) => run,
             Ok(StartOutcome::Repeated(run)) => {
-                drop(place);
+                drop((place, starting));
                 return self.repeated(start.asked(), run).await;
             }
             Ok(StartOutcome::Gone) => return Err(Refusal::PromptDeleted),
@@ -173,6 +180,7 @@ impl Runs {
         let (request, before) = (start.source.request, Before::default());
         let drive = Drive { place, run: run.clone(), model, request, attempt, stored: Offset(0), before };
         self.drive(drive, Output::new(id));
+        drop(starting);
         Ok(run)
     }
 

@@ -36,12 +36,7 @@ async fn the_readers_of_a_run_that_another_driver_has_stay_and_see_what_is_withd
             Claim { run: run.id, seen: run.epoch, node: other_node(), trim_to: None, now_ms: now_ms() };
         let claimed = node.store.claim_run(&claim, super::billing::estimate).await.unwrap();
         assert!(matches!(claimed, ClaimOutcome::Claimed { .. }));
-        let let_go = async {
-            while node.runs.going() > 0 {
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, let_go).await.unwrap();
+        node.until_idle().await;
         // Nobody drives it now: it is taken over, and shows what both attempts used.
         recover(&node, run.id).await;
     };
@@ -124,7 +119,7 @@ async fn a_run_that_cannot_be_admitted_ends_as_failed() {
         (over.state, over.problem.map(|problem| problem.code)),
         (RunState::Failed, Some("internal".to_owned()))
     );
-    assert_eq!(node.runs.going(), 0);
+    node.until_idle().await;
 }
 
 #[tokio::test]

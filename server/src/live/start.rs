@@ -9,6 +9,7 @@ use crate::domain::{
 use crate::live::{
     clock::{new_id, now_ms},
     commands::Asked,
+    runs::Runs,
 };
 use crate::model::Model;
 use crate::store::{AttemptId, NewAttempt, NewRun, NodeId};
@@ -23,6 +24,25 @@ pub struct Start {
     pub parent: Option<RunId>,
     pub model_id: String,
     pub source: Source,
+}
+
+/// As long as it is held, nobody takes the run for one that was left to nobody.
+pub(super) struct Starting<'a> {
+    runs: &'a Runs,
+    run: RunId,
+}
+
+impl<'a> Starting<'a> {
+    pub(super) fn begin(runs: &'a Runs, run: RunId) -> Self {
+        runs.starting.lock().insert(run);
+        Starting { runs, run }
+    }
+}
+
+impl Drop for Starting<'_> {
+    fn drop(&mut self) {
+        self.runs.starting.lock().remove(&self.run);
+    }
 }
 
 impl Start {

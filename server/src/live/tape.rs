@@ -21,13 +21,15 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
 };
 use tokio::sync::Notify;
 
 /// What is told to other nodes in one note; more takes several.
 const NOTE_BYTES_MAX: u64 = 64 << 10;
+/// A database that is being restarted may refuse what it tells a little later.
+const REFUSALS_MAX: u32 = 8;
 
 pub struct Tape {
     pub run: RunId,
@@ -37,6 +39,8 @@ pub struct Tape {
     summary: Mutex<RunSummary>,
     /// What is stored of the run cannot be right: its readers are sent away.
     abandoned: AtomicBool,
+    /// Times in a row that the store would not tell of the run.
+    refused: AtomicU32,
     readers: Mutex<BTreeMap<u64, Arc<Notify>>>,
     next_reader: AtomicU64,
     bus: Bus,
@@ -89,6 +93,7 @@ impl Tape {
             written: Mutex::new(written),
             summary: Mutex::new(run.clone()),
             abandoned: AtomicBool::new(false),
+            refused: AtomicU32::new(0),
             readers: Mutex::default(),
             next_reader: AtomicU64::new(0),
             bus: bus.clone(),
@@ -193,6 +198,7 @@ impl Tape {
 
     /// Takes what the store holds after the tape's cursor.
     pub fn follow(&self, found: FollowedRun) -> Followed {
+        self.refused.store(0, Ordering::Relaxed);
         let (before, after, followed) = {
             let mut written = self.written.lock();
             if written.driver.is_some() {
@@ -225,6 +231,13 @@ impl Tape {
             written.output.end();
         }
         self.ring();
+    }
+
+    /// The store would not tell of the run; too often, and nothing more is expected of it.
+    pub fn is_refused(&self) {
+        if self.refused.fetch_add(1, Ordering::Relaxed) >= REFUSALS_MAX {
+            self.abandon();
+        }
     }
 
     /// Nothing can be shown of the run any more.

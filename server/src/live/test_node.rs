@@ -6,7 +6,8 @@ use super::{
     runs::{Runs, RunsParts},
     start::{Start, new_run},
     tape::{Next, Reader},
-    tasks::{Governor, Tasks},
+    tasks::Tasks,
+    test_faults::{Life, Line},
 };
 use crate::bus::{Bus, Ears, Heard, Local, Note};
 use crate::domain::{
@@ -15,31 +16,14 @@ use crate::domain::{
     rights::Visibility,
 };
 use crate::model::{Models, ModelsConfig};
-use crate::store::{
-    CreateOutcome, NewPrincipal, NewPrompt, NodeId, PrincipalKind, Store,
-    plain::{Hook, Shared, Step, Verdict},
-};
+use crate::store::{CreateOutcome, NewPrincipal, NewPrompt, NodeId, PrincipalKind, Store, plain::Shared};
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
-use parking_lot::Mutex;
 use promptroom_protocol::{
     CommandId, LineageId, MemberId, Person, PromptId, Role, RunCursor, RunId, RunSummary, ServerFrame,
 };
 use sqlx::{Connection as _, SqliteConnection};
-use std::{
-    collections::BTreeMap,
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
-    task::{Context, Poll, Waker},
-    time::Duration,
-};
-use tokio::{
-    sync::{Notify, watch},
-    task::AbortHandle,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -176,6 +160,16 @@ impl Node {
         id
     }
 
+    /// Resolves when this node drives nothing.
+    pub async fn until_idle(&self) {
+        let waiting = async {
+            while self.runs.going() > 0 {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, waiting).await.expect("in time");
+    }
+
     pub async fn until_over(&self, run: RunId) -> RunSummary {
         self.until(run, |run| run.state.is_terminal()).await
     }
@@ -282,122 +276,6 @@ async fn read(mut reader: Reader, bell: &Notify, text: &str) -> Seen {
             }
             other => panic!("{other:?}"),
         }
-    }
-}
-
-/// The tasks of one node, which may all be paused, or ended at whatever await they are.
-#[derive(Clone, Debug, Default)]
-pub struct Life(Arc<Held>);
-
-#[derive(Debug, Default)]
-struct Held {
-    /// While they are paused: those that would have gone on.
-    paused: Mutex<Option<Vec<Waker>>>,
-    tasks: Mutex<Vec<AbortHandle>>,
-}
-
-struct Governed {
-    task: Pin<Box<dyn Future<Output = ()> + Send>>,
-    life: Life,
-}
-
-impl Life {
-    pub fn kill(&self) {
-        for task in self.0.tasks.lock().drain(..) {
-            task.abort();
-        }
-    }
-
-    pub fn pause(&self) {
-        self.0.paused.lock().get_or_insert_default();
-    }
-
-    pub fn go_on(&self) {
-        for waker in self.0.paused.lock().take().into_iter().flatten() {
-            waker.wake();
-        }
-    }
-
-    fn is_paused(&self, waker: &Waker) -> bool {
-        let mut paused = self.0.paused.lock();
-        if let Some(waiting) = &mut *paused {
-            waiting.push(waker.clone());
-        }
-        paused.is_some()
-    }
-}
-
-impl Governor for Life {
-    #[allow(clippy::disallowed_methods, reason = "this stands for what owns the tasks")]
-    fn spawn(&self, task: Pin<Box<dyn Future<Output = ()> + Send>>) {
-        let governed = Governed { task, life: self.clone() };
-        self.0.tasks.lock().push(tokio::spawn(governed).abort_handle());
-    }
-}
-
-impl Future for Governed {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        if self.life.is_paused(context.waker()) {
-            return Poll::Pending;
-        }
-        self.task.as_mut().poll(context)
-    }
-}
-
-/// A node's way to the database.
-#[derive(Default)]
-pub struct Line {
-    frozen: watch::Sender<bool>,
-    /// Since the last transaction began.
-    statements: AtomicU32,
-    /// The next commit of so many statements will be done and told as failed.
-    doubts: AtomicU32,
-}
-
-impl Line {
-    /// Nothing gets through, and nothing is refused either.
-    pub fn freeze(&self) {
-        self.frozen.send_replace(true);
-    }
-
-    pub fn thaw(&self) {
-        self.frozen.send_replace(false);
-    }
-
-    /// The next commit of at least so many statements is done and told as failed.
-    pub fn doubt_commit_of(&self, statements: u32) {
-        self.doubts.store(statements, Ordering::Relaxed);
-    }
-
-    pub fn has_doubted(&self) -> bool {
-        self.doubts.load(Ordering::Relaxed) == 0
-    }
-
-    fn decide(&self, step: Step) -> Verdict {
-        match step {
-            Step::Begin { .. } => self.statements.store(0, Ordering::Relaxed),
-            Step::Statement => drop(self.statements.fetch_add(1, Ordering::Relaxed)),
-            Step::Commit => {
-                let doubts = self.doubts.load(Ordering::Relaxed);
-                if doubts > 0 && self.statements.load(Ordering::Relaxed) >= doubts {
-                    self.doubts.store(0, Ordering::Relaxed);
-                    return Verdict::DoneThenFail;
-                }
-            }
-        }
-        Verdict::Go
-    }
-}
-
-impl Hook for Line {
-    fn before(&self, step: Step) -> BoxFuture<'_, Verdict> {
-        let mut frozen = self.frozen.subscribe();
-        Box::pin(async move {
-            let _thawed = frozen.wait_for(|frozen| !*frozen).await;
-            self.decide(step)
-        })
     }
 }
 

@@ -19,7 +19,9 @@ pub(super) struct Lane {
 }
 
 pub(super) enum LaneKind {
-    Demo { pace_ms: Option<u64> },
+    Demo {
+        pace_ms: Option<u64>,
+    },
     Http(Box<HttpLane>),
     #[cfg(test)]
     Scripted(std::sync::Arc<dyn super::scripted::Upstream>),

@@ -121,7 +121,11 @@ async fn a_provider_that_never_answers_is_given_up() {
 #[tokio::test]
 async fn refusals_say_what_to_do() {
     let too_fast = "{\"error\":{\"message\":\"Rate limit reached\",\"type\":\"requests\"}}";
-    let error = refusal(OPENAI, Answer::plain("429 Too Many Requests\r\nretry-after: 7\r\nx-request-id: req_1", too_fast)).await;
+    let error = refusal(
+        OPENAI,
+        Answer::plain("429 Too Many Requests\r\nretry-after: 7\r\nx-request-id: req_1", too_fast),
+    )
+    .await;
     assert_eq!(
         (error.kind, error.status, error.retry_after_ms),
         (ModelErrorKind::RateLimited, Some(429), Some(7_000))

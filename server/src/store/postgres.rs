@@ -14,6 +14,7 @@ use std::borrow::Cow;
 use std::io;
 use std::str::FromStr as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -148,7 +149,9 @@ async fn begin(pool: &PgPool, statement: &'static str) -> Result<Transaction> {
     loop {
         let begun = in_time(deadline, pool.begin_with(statement)).await;
         match begun {
-            Err(StoreError::Unavailable(sqlx::Error::Io(_))) if left > 0 && Instant::now() < deadline => {
+            Err(StoreError::Unavailable(error))
+                if !matches!(error, sqlx::Error::PoolTimedOut) && left > 0 && Instant::now() < deadline =>
+            {
                 left -= 1;
             }
             begun => return Ok(Transaction { held: Held::Whole(begun?), deadline }),
@@ -253,6 +256,8 @@ async fn is_clean(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
     Ok(matches!(tokio::time::timeout(RELEASE_MAX, ended).await, Ok(Ok(_))))
 }
 
+static TOLD_OF_FSYNC: AtomicBool = AtomicBool::new(false);
+
 async fn assert_settings(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     let row = sqlx::query(
         "SELECT current_setting('synchronous_commit'), current_setting('fsync'), pg_is_in_recovery()",
@@ -268,17 +273,22 @@ async fn assert_settings(connection: &mut PgConnection) -> Result<(), sqlx::Erro
     if commit != "on" {
         return Err(sqlx::Error::Configuration(format!("synchronous_commit is {commit}").into()));
     }
-    if fsync != "on" {
+    if fsync != "on" && !TOLD_OF_FSYNC.swap(true, Ordering::Relaxed) {
         tracing::warn!("this Postgres has fsync off: what is saved is lost if its machine fails");
     }
     Ok(())
 }
 
-/// As any error of the driver, but one that got no connection did not wait behind its own kind alone.
+/// As any error of the driver, but whatever goes wrong between us and the server is the connection's fault: a server
+/// that is killed leaves half a conversation behind.
 fn unreached(error: sqlx::Error) -> StoreError {
     match error {
-        sqlx::Error::PoolTimedOut => StoreError::Unavailable(error),
-        other => other.into(),
+        sqlx::Error::Database(_)
+        | sqlx::Error::Decode(_)
+        | sqlx::Error::ColumnDecode { .. }
+        | sqlx::Error::Encode(_)
+        | sqlx::Error::Configuration(_) => error.into(),
+        other => StoreError::Unavailable(other),
     }
 }
 

@@ -75,7 +75,7 @@ pub(super) async fn measure(lab: &Lab, alone: &Cluster, pair: &Cluster) -> Resul
 
 async fn watch(lab: &Lab, cluster: &Cluster) -> Result<Watched> {
     const TOTAL: &str = "SELECT coalesce(sum(octet_length(bytes)), 0)::bigint FROM run_outputs";
-    let before = Written::so_far(&cluster.postgres).await?;
+    let before = Written::so_far(lab, &cluster.postgres).await?;
     let from = Stamp::now().after(STARTED_WITHIN + lab.warm_up);
     let near = Arc::new(TokenTally::new(from, lab.window));
     let far = Arc::new(TokenTally::new(from, lab.window));
@@ -101,7 +101,7 @@ async fn watch(lab: &Lab, cluster: &Cluster) -> Result<Watched> {
     for (mut runner, run) in runners {
         runner.cancel(run).await.context("a run could not be stopped")?;
     }
-    let written = Written::so_far(&cluster.postgres).await?.since(before);
+    let written = Written::so_far(lab, &cluster.postgres).await?.since(before);
     watching.stop().await;
     let output_bytes: u64 = cluster.postgres.value(TOTAL)?;
     Ok(Watched {

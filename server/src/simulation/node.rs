@@ -1,0 +1,192 @@
+//! One node as `app` composes it, except that its store, its bus, its models and its sockets are the simulation's.
+
+use super::{
+    bus_faults::Network,
+    history::History,
+    scheduler::{Home, Scheduler},
+    upstream::{Provider, Reached},
+};
+use crate::bus::{self, Bus, Local};
+use crate::domain::{gate::GateLimits, log::LogLimits, refusal::Refusal, rights::rights};
+use crate::edge::{
+    admission::Ticket,
+    session,
+    signin::SignInLimiter,
+    socket::Socket,
+    state::{App, Settings},
+};
+use crate::live::{
+    authority::Authority,
+    checkpoint::Checkpoint,
+    clock,
+    ears::Ears,
+    heads::Heads,
+    hub::{Hub, HubParts},
+    keeper::Keeper,
+    poll::Poll,
+    reaper::Reaper,
+    room::RoomLimits,
+    runs::{Runs, RunsParts, unavailable},
+    tasks::Tasks,
+};
+use crate::model::{CancelBehaviour, LaneInfo, Models, PrefillStyle};
+use crate::store::{NodeId, Store};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use promptroom_protocol::{Limits, MemberId, Person, PromptId, RequestId};
+use std::{
+    cell::OnceCell,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize},
+    },
+};
+use tokio::sync::Notify;
+
+/// What the nodes have in common.
+#[derive(Clone)]
+pub struct Surroundings {
+    pub scheduler: Scheduler,
+    pub history: Arc<History>,
+    pub network: Network,
+    pub provider: Arc<Provider>,
+    /// There is one node, which has the database for itself.
+    pub alone: bool,
+}
+
+thread_local! {
+    static METRICS: OnceCell<PrometheusHandle> = const { OnceCell::new() };
+}
+
+/// Starts a node; `bus` is any other's end of the bus, dead or alive.
+pub fn start(around: &Surroundings, home: Home, store: Store, bus: Option<&Arc<Local>>) -> (App, Arc<Local>) {
+    let (local, ears) = bus.map_or_else(Local::alone, |other| other.join());
+    local.carried_by(around.network.carrier(&around.scheduler, &around.history));
+    let tasks = Tasks::governed(around.scheduler.governor(home));
+    let app = compose(around, store, Bus::Local(local.clone()), ears, tasks);
+    (app, local)
+}
+
+fn compose(around: &Surroundings, store: Store, bus: Bus, ears: bus::Ears, tasks: Tasks) -> App {
+    let store = Arc::new(store);
+    let rights_bell = Arc::new(Notify::new());
+    let node = NodeId(clock::new_id());
+    let upstream = Arc::new(Reached { provider: around.provider.clone() });
+    let models = Arc::new(Models::scripted(lanes(), upstream));
+    let keeper = Keeper::start(store.clone(), bus.clone(), rights_bell.clone(), &tasks);
+    let checkpoint = Checkpoint::start(store.clone(), &tasks);
+    let runs = Runs::new(RunsParts {
+        store: store.clone(),
+        models: models.clone(),
+        checkpoint,
+        bus: bus.clone(),
+        limits: GateLimits::default(),
+        node,
+        alone: around.alone,
+        tasks: tasks.clone(),
+    });
+    let hub = Hub::new(HubParts {
+        store: store.clone(),
+        keeper,
+        runs: runs.clone(),
+        bus: bus.clone(),
+        tasks: tasks.clone(),
+        limits: room_limits(),
+        rooms_max: 16,
+        shared: !around.alone,
+    });
+    let authority = Authority::new(store.clone(), hub.clone(), bus.clone());
+    Poll::start(store.clone(), hub.clone(), authority.clone(), rights_bell.clone(), &tasks);
+    Ears::start(bus, ears, hub.clone(), runs.clone(), rights_bell.clone(), &tasks);
+    drop(Reaper::start(store.clone(), runs.clone(), &tasks));
+    App {
+        heads: Heads::new(store.clone()),
+        store,
+        hub,
+        runs,
+        models,
+        authority,
+        rights_bell,
+        tasks,
+        settings: Arc::new(settings()),
+        metrics: METRICS.with(|metrics| {
+            metrics.get_or_init(|| PrometheusBuilder::new().build_recorder().handle()).clone()
+        }),
+        next_socket: Arc::new(AtomicU64::new(1)),
+        sockets: Arc::new(AtomicUsize::new(0)),
+        sign_ins: Arc::new(SignInLimiter::default()),
+    }
+}
+
+/// Leads a socket in as `admission` does, for somebody who is known already.
+pub async fn arrive(app: App, socket: Socket, who: MemberId, prompt: PromptId) {
+    let request_id = RequestId(clock::new_id());
+    let seated = match ticket(&app, who, prompt, request_id).await {
+        Ok(ticket) => session::live(Box::pin(session::enter(app, socket, ticket))),
+        Err(refusal) => return socket.close(&refusal, request_id, true).await,
+    };
+    seated.await;
+}
+
+async fn ticket(
+    app: &App,
+    who: MemberId,
+    prompt: PromptId,
+    request_id: RequestId,
+) -> Result<Ticket, Refusal> {
+    if app.tasks.is_draining() {
+        return Err(Refusal::Draining);
+    }
+    let rights_epoch = app.store.workspace().await.map_err(unavailable)?.rights_epoch;
+    let principal = app.store.principal(who).await.map_err(unavailable)?.ok_or(Refusal::SignInNeeded)?;
+    let row = app.store.prompt(prompt).await.map_err(unavailable)?.ok_or(Refusal::PromptNotFound)?;
+    let rights = rights(who, principal.role, row.owner.id, row.visibility).ok_or(Refusal::PromptNotFound)?;
+    let person = Person { id: who, name: principal.name, role: principal.role, client: None };
+    Ok(Ticket {
+        prompt,
+        slug: row.slug,
+        person,
+        rights,
+        rights_epoch,
+        session: None,
+        versioned: true,
+        request_id,
+    })
+}
+
+/// One provider stops when its caller hangs up, the other writes on and bills all of it.
+fn lanes() -> Vec<LaneInfo> {
+    let lane = |name: &str, cancel| LaneInfo {
+        name: name.to_owned(),
+        provider: "Simulated".to_owned(),
+        slots: 2,
+        cancel,
+        prefill: PrefillStyle::AssistantMessage,
+    };
+    vec![lane("stops", CancelBehaviour::Stops), lane("runs-on", CancelBehaviour::RunsOn)]
+}
+
+fn room_limits() -> RoomLimits {
+    RoomLimits {
+        log: LogLimits { entries: 24, bytes: 1 << 20, unwritten_bytes: 1 << 16 },
+        members: 16,
+        document_bytes: 1 << 20,
+        awareness_bytes: 1 << 12,
+        idle_ms: 3_000,
+    }
+}
+
+fn settings() -> Settings {
+    Settings {
+        public_url: "http://simulated".to_owned(),
+        limits: Limits {
+            message_bytes: 1 << 20,
+            document_bytes: 1 << 20,
+            awareness_bytes: 1 << 12,
+            watched_runs: 8,
+        },
+        frames_per_s: 10_000,
+        connections: 100,
+        default_model: "stops/markdown".to_owned(),
+        version: "simulated",
+    }
+}

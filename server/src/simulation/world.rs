@@ -1,0 +1,266 @@
+//! Nodes and people of one schedule, and what can be done to them.
+
+use super::{
+    bus_faults::Network,
+    clock,
+    database::Database,
+    dice::Dice,
+    faults::Faults,
+    history::History,
+    node::{self, Surroundings},
+    person::Person,
+    scheduler::{Home, Scheduler, Strike},
+    upstream::Provider,
+};
+use crate::bus::Local;
+use crate::edge::{
+    socket::{Socket, simulated::Line},
+    state::App,
+};
+use parking_lot::Mutex;
+use promptroom_protocol::{MemberId, PromptId};
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep},
+};
+
+/// Messages that a socket holds each way.
+const LINE: usize = 1_024;
+
+pub struct World {
+    pub around: Surroundings,
+    pub faults: Faults,
+    pub database: Arc<Database>,
+    pub nodes: Mutex<Vec<Node>>,
+    pub people: Vec<Sitting>,
+    pub dice: Mutex<Dice>,
+    next_home: Mutex<u32>,
+    /// Any end of the bus: a new node joins beside it.
+    bus: Mutex<Option<Arc<Local>>>,
+    pub prompt: PromptId,
+}
+
+/// A place for a node; its lives follow one another.
+pub struct Node {
+    pub home: Home,
+    pub app: Option<App>,
+    bus: Arc<Local>,
+    /// When it may be started again.
+    pub back_at: Instant,
+    pub resume_at: Option<Instant>,
+}
+
+/// A person and where they sit.
+#[derive(Clone)]
+pub struct Sitting {
+    pub person: Arc<Mutex<Person>>,
+    pub who: MemberId,
+    /// Rung when the person hangs up.
+    pub hung_up: Arc<Notify>,
+}
+
+impl World {
+    pub fn new(
+        dice: &Dice,
+        history: Arc<History>,
+        database: Arc<Database>,
+        people: &[MemberId],
+        prompt: PromptId,
+        alone: bool,
+    ) -> Arc<World> {
+        let scheduler = Scheduler::new(dice.apart(1), history.clone());
+        let around = Surroundings {
+            scheduler,
+            network: Network::new(dice.apart(2)),
+            provider: Provider::new(dice.apart(3), history.clone()),
+            history: history.clone(),
+            alone,
+        };
+        let attempts = database.clone();
+        around.provider.ask_before_each(Arc::new(move |asked| Some(attempts.attempts_at(asked))));
+        let people = (0..).zip(people).map(|(number, who)| Sitting {
+            person: Arc::new(Mutex::new(Person::new(
+                number,
+                dice.apart(100 + number as u64),
+                history.clone(),
+            ))),
+            who: *who,
+            hung_up: Arc::new(Notify::new()),
+        });
+        Arc::new(World {
+            faults: Faults::new(dice.apart(4), history.clone()),
+            people: people.collect(),
+            around,
+            database,
+            nodes: Mutex::default(),
+            dice: Mutex::new(dice.apart(5)),
+            next_home: Mutex::new(0),
+            bus: Mutex::new(None),
+            prompt,
+        })
+    }
+
+    pub fn history(&self) -> &History {
+        &self.around.history
+    }
+
+    pub fn add_nodes(&self, count: usize) {
+        for _ in 0..count {
+            self.nodes.lock().push(self.a_life());
+        }
+    }
+
+    fn a_life(&self) -> Node {
+        let home = {
+            let mut next = self.next_home.lock();
+            *next += 1;
+            Home(*next)
+        };
+        let store = self.database.store(self.faults.link(home));
+        let beside = self.bus.lock().clone();
+        let (app, local) = node::start(&self.around, home, store, beside.as_ref());
+        *self.bus.lock() = Some(local.clone());
+        self.history().note(|| format!("{home:?} starts"));
+        Node { home, app: Some(app), bus: local, back_at: Instant::now(), resume_at: None }
+    }
+
+    /// Kills what is at this place.
+    pub fn kill(&self, place: usize, back_after: Duration) {
+        let home = self.nodes.lock()[place].home;
+        self.history().note(|| format!("{home:?} is killed"));
+        self.around.scheduler.kill(home);
+        self.bury(place, back_after);
+    }
+
+    fn bury(&self, place: usize, back_after: Duration) {
+        let app = {
+            let node = &mut self.nodes.lock()[place];
+            node.back_at = Instant::now() + back_after;
+            node.resume_at = None;
+            node.app.take()
+        };
+        drop(app);
+    }
+
+    pub fn pause(&self, place: usize, length: Duration) {
+        let node = &mut self.nodes.lock()[place];
+        self.history().note(|| format!("{:?} is paused for {length:?}", node.home));
+        node.resume_at = Some(Instant::now() + length);
+        self.around.scheduler.pause(node.home);
+    }
+
+    pub fn jump(&self, place: usize, skew_ms: i64) {
+        let home = self.nodes.lock()[place].home;
+        self.history().note(|| format!("the clock of {home:?} is {skew_ms} ms off"));
+        clock::jump(home, skew_ms);
+    }
+
+    /// The bus carries notes again; those that had it may be told that they missed some.
+    pub fn bus_comes_back(&self, heard: bool) {
+        self.around.network.come_back();
+        if heard {
+            for node in self.nodes.lock().iter().filter(|node| node.app.is_some()) {
+                node.bus.miss();
+            }
+        }
+    }
+
+    /// Takes note of what struck, resumes whose time has come, and starts again who may.
+    pub fn tend(&self) {
+        for (home, strike) in self.around.scheduler.struck() {
+            let place = self.nodes.lock().iter().position(|node| node.home == home && node.app.is_some());
+            let Some(place) = place else { continue };
+            let after = self.dice.lock().ms(100..9_000);
+            match strike {
+                Strike::Kill => self.bury(place, after),
+                Strike::Pause => self.nodes.lock()[place].resume_at = Some(Instant::now() + after),
+            }
+        }
+        let now = Instant::now();
+        for node in &mut *self.nodes.lock() {
+            if node.resume_at.is_some_and(|at| at <= now) {
+                node.resume_at = None;
+                self.history().note(|| format!("{:?} goes on", node.home));
+                self.around.scheduler.resume(node.home);
+            }
+        }
+        let due: Vec<usize> = {
+            let nodes = self.nodes.lock();
+            let dead = nodes.iter().enumerate().filter(|(_, node)| node.app.is_none() && node.back_at <= now);
+            dead.map(|(place, _)| place).collect()
+        };
+        for place in due {
+            let node = self.a_life();
+            self.nodes.lock()[place] = node;
+        }
+    }
+
+    /// From now on nothing goes wrong any more, and what was stopped goes on.
+    pub fn heal(&self) {
+        self.history().note(|| "the faults are over".to_owned());
+        self.around.scheduler.calm();
+        self.around.network.storm(0, 0, 0);
+        self.around.network.come_back();
+        self.around.provider.calm();
+        self.faults.calm();
+        for node in &mut *self.nodes.lock() {
+            node.back_at = Instant::now();
+            node.resume_at = node.resume_at.map(|_| Instant::now());
+        }
+        self.tend();
+    }
+
+    /// Seats everybody, wherever there is a node, until the schedule is over.
+    pub fn seat(self: &Arc<Self>) {
+        for sitting in &self.people {
+            let (world, sitting) = (self.clone(), sitting.clone());
+            self.around.scheduler.spawn(None, async move { world.attend(sitting).await });
+        }
+    }
+
+    async fn attend(&self, sitting: Sitting) {
+        loop {
+            let app = self.some_node();
+            if let Some(app) = app {
+                self.sit(&sitting, &app).await;
+            }
+            let pause = self.dice.lock().ms(20..1_000);
+            sleep(pause).await;
+        }
+    }
+
+    /// One socket's life, as its page sees it.
+    async fn sit(&self, sitting: &Sitting, app: &App) {
+        let (server, page, cut) = Line::pair(LINE);
+        let arriving = node::arrive(app.clone(), Socket::simulated(server), sitting.who, self.prompt);
+        drop(app.tasks.spawn(arriving));
+        let (out, mut incoming) = page.split();
+        let number = sitting.person.lock().connected(out, cut);
+        loop {
+            let message = tokio::select! {
+                biased;
+                () = sitting.hung_up.notified() => None,
+                message = incoming.recv() => message,
+            };
+            let Some(message) = message else { break };
+            let mut person = sitting.person.lock();
+            if person.lines != number || !person.hear(&message) {
+                break;
+            }
+        }
+        sitting.person.lock().disconnect();
+    }
+
+    fn some_node(&self) -> Option<App> {
+        let nodes = self.nodes.lock();
+        let alive: Vec<&App> = nodes.iter().filter_map(|node| node.app.as_ref()).collect();
+        self.dice.lock().pick(&alive).map(|app| (*app).clone())
+    }
+
+    /// The person hangs up, or loses the network.
+    pub fn hang_up(&self, sitting: &Sitting) {
+        sitting.person.lock().disconnect();
+        sitting.hung_up.notify_one();
+    }
+}
