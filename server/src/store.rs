@@ -89,7 +89,7 @@ pub enum StoreError {
     Full,
     /// The disk or the connection failed: what was asked for may or may not have been done.
     #[error("the database cannot be reached: {0}")]
-    Unavailable(#[source] sqlx::Error),
+    Unavailable(sqlx::Error),
     /// What is stored cannot be right; nothing may be built on it.
     #[error("the database holds something that cannot be right: {0}")]
     Corrupt(String),
@@ -97,7 +97,7 @@ pub enum StoreError {
     #[error("{0}")]
     Unusable(String),
     #[error("the database refused a statement: {0}")]
-    Other(#[source] sqlx::Error),
+    Other(sqlx::Error),
 }
 
 impl StoreError {

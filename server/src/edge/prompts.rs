@@ -154,8 +154,13 @@ pub async fn change(
     Path(id): Path<String>,
     Json(change): Json<PromptChange, CONTENT_BYTES_MAX>,
 ) -> Result<axum::Json<Prompt>, Refusal> {
-    let (row, rights) = visible(&app, &caller.principal, &id).await?;
     let of_content = change.content.is_some() || change.title.is_some();
+    if of_content {
+        // What takes long comes before the look at rights, which may change meanwhile.
+        let (row, _rights) = visible(&app, &caller.principal, &id).await?;
+        app.hub.reach_head(row.id).await?;
+    }
+    let (row, rights) = visible(&app, &caller.principal, &id).await?;
     let of_access = change.slug.is_some() || change.visibility.is_some();
     if of_content && !rights.edit {
         return Err(Refusal::Forbidden { what: "edit this prompt" });

@@ -67,7 +67,7 @@ impl Ears {
             Note::Run(_) | Note::Output { .. } | Note::Cancel { .. } => {}
             Note::Rights => self.bell.notify_one(),
             Note::Rows { lineage, first, rows } => {
-                let newest = Seq((first.0 + rows.len() as u64).saturating_sub(1));
+                let newest = Seq(first.0.saturating_add(rows.len() as u64).saturating_sub(1));
                 if lineage == room.lineage && !put(&room, ToRoom::Rows { lineage, first, rows }) {
                     room.learn_head(newest);
                 }

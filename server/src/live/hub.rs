@@ -20,7 +20,7 @@ use crate::live::{
     tasks::Tasks,
 };
 use crate::store::{Generation, RoomHead, RoomImage, SecretHash, Store, StoreError};
-use promptroom_protocol::{PromptId, ServerFrame};
+use promptroom_protocol::{PromptId, Seq, ServerFrame};
 use std::{sync::Arc, time::Duration};
 use tokio::{
     sync::oneshot,
@@ -149,6 +149,12 @@ impl Hub {
         Err(Refusal::RoomRestarted)
     }
 
+    /// Opens a prompt's room, if need be, and brings it to where the database is now.
+    pub async fn reach_head(self: &Arc<Self>, prompt: PromptId) -> Result<(), Refusal> {
+        let room = self.open(prompt).await?;
+        self.catch_up(&room).await
+    }
+
     /// Brings a room to where the database is now.
     async fn catch_up(&self, room: &Arc<Room>) -> Result<(), Refusal> {
         if !self.has_others() {
@@ -256,13 +262,10 @@ impl Hub {
         runs.attach(&room);
         let known = store.runs(prompt, None, RUNS_LOADED).await.map_err(unavailable)?;
         room.know_runs(known, image.revision);
-        let hub = self.clone();
-        let life = room.clone();
+        let life = Life { hub: self.clone(), room: room.clone(), _subscription: subscription };
         tasks.spawn(async move {
+            let _life = life;
             owner.serve().await;
-            drop(subscription);
-            hub.parts.runs.detach(prompt);
-            hub.slots.forget(prompt, &life);
         });
         Ok(room)
     }
@@ -290,7 +293,7 @@ impl Hub {
             match document {
                 Some(document) => {
                     if damaged {
-                        self.give_up_newest(prompt).await?;
+                        self.give_up_newest(prompt, image.snapshot.as_ref().map(|(seq, _)| *seq)).await?;
                     }
                     return Ok((image, document));
                 }
@@ -304,11 +307,28 @@ impl Hub {
     }
 
     /// The older generation proved good, so nothing is lost with the damaged one.
-    async fn give_up_newest(&self, prompt: PromptId) -> Result<(), Refusal> {
-        if let Some(seq) = self.parts.store.newest_snapshot(prompt).await.map_err(unavailable)? {
-            self.parts.store.drop_snapshot(prompt, seq).await.map_err(unavailable)?;
+    async fn give_up_newest(&self, prompt: PromptId, good: Option<Seq>) -> Result<(), Refusal> {
+        let store = &self.parts.store;
+        if let Some(damaged) = store.newest_snapshot(prompt).await.map_err(unavailable)? {
+            store.drop_snapshot(prompt, damaged, good).await.map_err(unavailable)?;
         }
         Ok(())
+    }
+}
+
+/// As long as a room's owner serves; also when it panics the next life may begin.
+struct Life {
+    hub: Arc<Hub>,
+    room: Arc<Room>,
+    _subscription: Subscription,
+}
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        self.room.end(Refusal::RoomRestarted);
+        self.room.mark_gone();
+        self.hub.parts.runs.detach(self.room.prompt);
+        self.hub.slots.forget(self.room.prompt, &self.room);
     }
 }
 

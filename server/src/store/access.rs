@@ -185,6 +185,8 @@ impl Store {
     pub async fn remove_session(&self, hash: SecretHash) -> Result<()> {
         let workspace = self.workspace_id().await?;
         let mut transaction = self.db.write().await?;
+        // In the order in which a removed member's sessions go, or the two would wait for each other.
+        people::hold_rights(&mut transaction, workspace).await?;
         if query(REMOVE_SESSION).bind(hash.0.to_vec()).execute(&mut transaction).await? > 0 {
             people::move_rights_epoch(&mut transaction, workspace).await?;
         }

@@ -53,7 +53,7 @@ const SETTINGS: [(&str, &str); 9] = [
 ];
 /// For migrations, and for copying everything.
 const PATIENT_SETTINGS: [(&str, &str); 3] =
-    [("lock_timeout", "60s"), ("statement_timeout", "0"), ("idle_in_transaction_session_timeout", "60s")];
+    [("lock_timeout", "60s"), ("statement_timeout", "0"), ("idle_in_transaction_session_timeout", "0")];
 
 #[derive(Clone)]
 pub(super) struct Postgres {

@@ -29,7 +29,7 @@ statements! {
     POINT_BACK = "UPDATE prompts SET snapshot_seq = snapshot_seq_older, snapshot_seq_older = NULL, tail_bytes =
         (SELECT COALESCE(SUM(LENGTH(bytes)), 0) FROM room_updates
          WHERE prompt_id = $1 AND seq > COALESCE(prompts.snapshot_seq_older, 0))
-        WHERE id = $1 AND snapshot_seq = $2";
+        WHERE id = $1 AND snapshot_seq = $2 AND snapshot_seq_older IS NOT DISTINCT FROM $3";
     DROP_UNUSED = "DELETE FROM room_snapshots WHERE prompt_id = $1 AND NOT EXISTS (SELECT 1 FROM prompts
         WHERE id = $1 AND room_snapshots.seq IN (snapshot_seq, COALESCE(snapshot_seq_older, 0)))";
     NEWEST = "SELECT snapshot_seq FROM prompts WHERE id = $1";
@@ -86,12 +86,16 @@ impl Store {
         row.map_or(Ok(None), |row| Ok(row.maybe_number("snapshot_seq")?.map(Seq)))
     }
 
-    /// Gives up a newest snapshot that is damaged; the older one becomes the newest. Whether it was the newest.
-    pub async fn drop_snapshot(&self, prompt: PromptId, seq: Seq) -> Result<bool> {
+    /// Gives up a newest snapshot that is damaged; the older one, which was proved good, becomes the newest. Whether it
+    /// was so: where another node has done the same, the newest one is the good one by now.
+    pub async fn drop_snapshot(&self, prompt: PromptId, damaged: Seq, good: Option<Seq>) -> Result<bool> {
         let mut transaction = self.db.write().await?;
         transaction.hold(HOLD, prompt.0).await?;
-        let moved = query(POINT_BACK).bind(prompt.0).bind(int(seq.0)).execute(&mut transaction).await?;
-        query(DROP_UNUSED).bind(prompt.0).execute(&mut transaction).await?;
+        let back = query(POINT_BACK).bind(prompt.0).bind(int(damaged.0)).bind(maybe_int(good.map(|seq| seq.0)));
+        let moved = back.execute(&mut transaction).await?;
+        if moved > 0 {
+            query(DROP_UNUSED).bind(prompt.0).execute(&mut transaction).await?;
+        }
         transaction.commit().await?;
         Ok(moved > 0)
     }

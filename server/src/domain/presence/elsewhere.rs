@@ -3,7 +3,7 @@
 //! Notes are lost, late and doubled, so clocks decide: the higher one wins, and of two equal ones the farewell. A
 //! node that remembers a farewell above what another still holds says it again, and the holder counts beyond it.
 
-use super::{Holder, Presence};
+use super::{CLOCK_MAX, Holder, Presence, is_state};
 use crate::domain::log::SocketId;
 use bytes::Bytes;
 use promptroom_protocol::Person;
@@ -46,6 +46,9 @@ impl Presence {
         now_ms: u64,
         is_of: impl Fn(SocketId, &Person) -> bool,
     ) -> HeardElsewhere {
+        if clock >= CLOCK_MAX || !is_state(&state) {
+            return HeardElsewhere::default();
+        }
         let gone = &state[..] == b"null";
         let Some(known) = self.present.get_mut(&client) else {
             return self.meet(client, clock, state, person, now_ms);

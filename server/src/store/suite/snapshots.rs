@@ -124,8 +124,10 @@ async fn a_damaged_newest_snapshot_costs_nothing() {
         let loaded = store.load_room(prompt.id, Generation::Newest).await;
         assert!(matches!(loaded, Err(StoreError::Corrupt(_))));
         assert_eq!(shape(&load(&store, &prompt, Generation::Older).await), (Some(4), Some(5), 6));
-        assert!(store.drop_snapshot(prompt.id, Seq(8)).await.unwrap());
-        assert!(!store.drop_snapshot(prompt.id, Seq(8)).await.unwrap());
+        assert!(store.drop_snapshot(prompt.id, Seq(8), Some(Seq(4))).await.unwrap());
+        assert!(!store.drop_snapshot(prompt.id, Seq(8), Some(Seq(4))).await.unwrap());
+        // Another node found the same, and asks for the newest one only now: that is the good one.
+        assert!(!store.drop_snapshot(prompt.id, Seq(4), Some(Seq(4))).await.unwrap());
         assert_eq!(shape(&load(&store, &prompt, Generation::Newest).await), (Some(4), Some(5), 6));
         assert!(put(&store, &prompt, 9, Some(4)).await);
         assert_eq!(shape(&load(&store, &prompt, Generation::Older).await), (Some(4), Some(5), 6));
@@ -147,7 +149,7 @@ async fn a_room_is_due_by_its_rows_or_by_their_bytes_after_the_newest_snapshot()
         grow(&store, &prompt, 1).await;
         assert_eq!(due(3, 1_000).await, [prompt.id]);
         assert_eq!(due(100, 30).await, [prompt.id]);
-        store.drop_snapshot(prompt.id, Seq(8)).await.unwrap();
+        store.drop_snapshot(prompt.id, Seq(8), None).await.unwrap();
         assert_eq!(due(11, 1_000).await, [prompt.id]);
         assert_eq!(due(100, 105).await, [prompt.id]);
     })

@@ -110,7 +110,7 @@ impl Owner {
         if lineage != self.room.lineage {
             return;
         }
-        self.room.behind.learn(Seq((first.0 + rows.len() as u64).saturating_sub(1)));
+        self.room.behind.learn(Seq(first.0.saturating_add(rows.len() as u64).saturating_sub(1)));
         for (seq, row) in (first.0..).map(Seq).zip(rows) {
             self.row(seq, row);
         }
