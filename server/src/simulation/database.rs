@@ -1,12 +1,13 @@
 //! The one database of all nodes, with triggers that watch what no statement of ours may ever do.
 
-use super::faults::Link;
+use super::{faults::Link, replica::Replica};
 use crate::domain::{document::first_state, prompt::ContentPatch, rights::Visibility};
 use crate::store::{
     NewPrincipal, NewPrompt, PrincipalKind, Store,
     plain::{Hook, Shared, Step, Verdict},
 };
 use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 use promptroom_protocol::{CommandId, LineageId, MemberId, PromptId, Role, RunId, RunState};
 use rusqlite::{Connection, Row};
 use std::{cell::RefCell, sync::Arc};
@@ -152,6 +153,38 @@ impl Database {
             let sources: Vec<String> = all(connection, sql, Uuid::nil(), |row| row.get(0));
             sources.iter().filter(|source| asked(source) == text).count() as u64
         })
+    }
+}
+
+/// The room's document as the database has it, followed row by row.
+pub struct Stored {
+    database: Arc<Database>,
+    prompt: PromptId,
+    followed: Mutex<(i64, Replica)>,
+}
+
+impl Stored {
+    pub fn new(database: Arc<Database>, prompt: PromptId) -> Stored {
+        Stored { database, prompt, followed: Mutex::new((0, Replica::new(1))) }
+    }
+
+    /// Nothing while somebody is in the middle of a transaction, whose rows may yet be none.
+    pub fn text(&self) -> Option<String> {
+        let (seen, replica) = &mut *self.followed.lock();
+        let rows: Option<Vec<Vec<u8>>> = self.database.with(|connection| {
+            let sql = "SELECT bytes FROM room_updates WHERE prompt_id = ?1 AND seq > ?2 ORDER BY seq";
+            connection.is_autocommit().then(|| {
+                let mut statement = connection.prepare_cached(sql).expect("a statement of the simulation");
+                let rows = statement.query_map((&self.prompt.0.as_bytes()[..], *seen), |row| row.get(0));
+                rows.expect("rows").collect::<rusqlite::Result<_>>().expect("readable rows")
+            })
+        });
+        for row in rows? {
+            *seen += 1;
+            // One that does not fit is told of at the end.
+            let _fits = replica.apply(&row);
+        }
+        Some(replica.text())
     }
 }
 

@@ -1,6 +1,8 @@
 //! Somebody at a page: what they type and press, what the server told them of it, and what must hold between the two.
 
-use super::{dice::Dice, history::History, replica::Replica, watched::Watched};
+use super::{
+    database::Stored, dice::Dice, history::History, replica::Replica, scheduler::Home, watched::Watched,
+};
 use crate::edge::socket::simulated::Cut;
 use axum::extract::ws::Message;
 use promptroom_protocol::{
@@ -28,6 +30,9 @@ pub struct Person {
     /// The newest durable row that the server said it has sent.
     have: Option<Seq>,
     line: Option<Line>,
+    /// The node at the other end of it.
+    pub at: Option<Home>,
+    stored: Arc<Stored>,
     pub edits: Vec<Edit>,
     pub presses: Vec<Press>,
     pub watched: BTreeMap<RunId, Watched>,
@@ -75,7 +80,7 @@ struct Line {
 }
 
 impl Person {
-    pub fn new(number: usize, mut dice: Dice, history: Arc<History>) -> Person {
+    pub fn new(number: usize, mut dice: Dice, history: Arc<History>, stored: Arc<Stored>) -> Person {
         let replica = Replica::new(dice.below(1 << 40) + 2);
         Person {
             number,
@@ -85,6 +90,8 @@ impl Person {
             lineage: None,
             have: None,
             line: None,
+            at: None,
+            stored,
             edits: Vec::new(),
             presses: Vec::new(),
             watched: BTreeMap::new(),
@@ -94,7 +101,8 @@ impl Person {
     }
 
     /// A socket is open; the server speaks first.
-    pub fn connected(&mut self, out: mpsc::Sender<Message>, cut: Cut) -> u64 {
+    pub fn connected(&mut self, at: Home, out: mpsc::Sender<Message>, cut: Cut) -> u64 {
+        self.at = Some(at);
         self.lines += 1;
         if self.dice.permille(200) {
             // A second look, as of somebody who comes late.
@@ -129,6 +137,10 @@ impl Person {
             edit.given_up = true;
         }
         self.replica = Replica::new(self.dice.below(1 << 40) + 2);
+        // The next tab knows nothing of what this one has asked for.
+        for press in self.presses.iter_mut().filter(|press| press.answered.is_none()) {
+            press.answered = Some(Answer::Refused("the tab was closed".to_owned()));
+        }
         (self.lineage, self.have) = (None, None);
         self.watched.clear();
     }
@@ -319,11 +331,25 @@ impl Person {
         }
         line.saved = frames;
         let edits = frames.checked_sub(1).map_or(0, |last| line.frames[last as usize]);
+        if let Some(stored) = self.stored.text() {
+            let told = self.edits[..edits].iter().filter(|edit| !edit.saved && !edit.given_up);
+            if let Some(edit) = told.into_iter().find(|edit| self.is_missing(edit, &stored)) {
+                return Err(format!("1: {} is told as saved and is not stored", edit.mark));
+            }
+        }
         for edit in self.edits[..edits].iter_mut().filter(|edit| !edit.given_up) {
             edit.saved = true;
         }
         self.have = self.have.max(Some(head));
         Ok(())
+    }
+
+    fn is_missing(&self, edit: &Edit, stored: &str) -> bool {
+        let is_taken_out = self.edits.iter().any(|other| !other.inserts && other.mark == edit.mark);
+        match edit.inserts {
+            true => !is_taken_out && !stored.contains(&edit.mark),
+            false => stored.contains(&edit.mark),
+        }
     }
 
     fn learn(&mut self, run: RunSummary) {

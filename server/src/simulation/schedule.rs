@@ -38,6 +38,7 @@ pub struct Weather {
     pub clocks: bool,
     pub turns: bool,
     pub runs: bool,
+    pub mostly_runs: bool,
 }
 
 impl Weather {
@@ -51,6 +52,7 @@ impl Weather {
             clocks: dice.permille(200),
             turns: dice.permille(400),
             runs: dice.permille(850),
+            mostly_runs: dice.permille(300),
         }
     }
 }
@@ -126,6 +128,7 @@ fn work(world: &World, weather: Weather) {
     };
     let mut person = sitting.person.lock();
     match what {
+        0..25 if weather.mostly_runs => person.press_run(model),
         0..65 => person.edit(),
         65..78 if weather.runs => person.press_run(model),
         65..78 => person.edit(),
@@ -170,15 +173,20 @@ fn trouble(world: &World, weather: Weather) {
         0 | 1 if weather.kills && is_up => {
             let back_after = dice.ms(50..7_000);
             if dice.permille(500) {
+                let whole_house = dice.permille(300);
+                let home = world.nodes.lock()[place].home;
                 drop(dice);
                 world.kill(place, back_after);
+                if whole_house {
+                    world.close_tabs(home);
+                }
             } else {
                 let home = world.nodes.lock()[place].home;
                 world.around.scheduler.arm(home, dice.within(1..200) as u32, Strike::Kill);
             }
         }
         2 | 3 if weather.pauses && is_up => {
-            let length = if dice.permille(700) { dice.ms(20..1_500) } else { dice.ms(1_500..12_000) };
+            let length = if dice.permille(600) { dice.ms(20..1_500) } else { dice.ms(5_000..14_000) };
             if dice.permille(500) {
                 drop(dice);
                 world.pause(place, length);

@@ -3,7 +3,7 @@
 use super::{
     bus_faults::Network,
     clock,
-    database::Database,
+    database::{Database, Stored},
     dice::Dice,
     faults::Faults,
     history::History,
@@ -79,11 +79,13 @@ impl World {
         };
         let attempts = database.clone();
         around.provider.ask_before_each(Arc::new(move |asked| Some(attempts.attempts_at(asked))));
+        let stored = Arc::new(Stored::new(database.clone(), prompt));
         let people = (0..).zip(people).map(|(number, who)| Sitting {
             person: Arc::new(Mutex::new(Person::new(
                 number,
                 dice.apart(100 + number as u64),
                 history.clone(),
+                stored.clone(),
             ))),
             who: *who,
             hung_up: Arc::new(Notify::new()),
@@ -204,9 +206,13 @@ impl World {
         self.around.network.come_back();
         self.around.provider.calm();
         self.faults.calm();
+        // Else nobody would ever take over from a node that comes back.
+        let sleeps_on = self.dice.lock().permille(500);
         for node in &mut *self.nodes.lock() {
             node.back_at = Instant::now();
-            node.resume_at = node.resume_at.map(|_| Instant::now());
+            if !sleeps_on {
+                node.resume_at = node.resume_at.map(|_| Instant::now());
+            }
         }
         self.tend();
     }
@@ -221,9 +227,9 @@ impl World {
 
     async fn attend(&self, sitting: Sitting) {
         loop {
-            let app = self.some_node();
-            if let Some(app) = app {
-                self.sit(&sitting, &app).await;
+            let node = self.some_node();
+            if let Some((home, app)) = node {
+                self.sit(&sitting, home, &app).await;
             }
             let pause = self.dice.lock().ms(20..1_000);
             sleep(pause).await;
@@ -231,12 +237,12 @@ impl World {
     }
 
     /// One socket's life, as its page sees it.
-    async fn sit(&self, sitting: &Sitting, app: &App) {
+    async fn sit(&self, sitting: &Sitting, home: Home, app: &App) {
         let (server, page, cut) = Line::pair(LINE);
         let arriving = node::arrive(app.clone(), Socket::simulated(server), sitting.who, self.prompt);
         drop(app.tasks.spawn(arriving));
         let (out, mut incoming) = page.split();
-        let number = sitting.person.lock().connected(out, cut);
+        let number = sitting.person.lock().connected(home, out, cut);
         loop {
             let message = tokio::select! {
                 biased;
@@ -252,10 +258,22 @@ impl World {
         sitting.person.lock().disconnect();
     }
 
-    fn some_node(&self) -> Option<App> {
+    fn some_node(&self) -> Option<(Home, App)> {
         let nodes = self.nodes.lock();
-        let alive: Vec<&App> = nodes.iter().filter_map(|node| node.app.as_ref()).collect();
-        self.dice.lock().pick(&alive).map(|app| (*app).clone())
+        let alive: Vec<(Home, &App)> =
+            nodes.iter().filter_map(|node| Some((node.home, node.app.as_ref()?))).collect();
+        self.dice.lock().pick(&alive).map(|(home, app)| (*home, (*app).clone()))
+    }
+
+    /// Everybody at this node closes the tab, as when the power of a whole house fails.
+    pub fn close_tabs(&self, home: Home) {
+        for sitting in &self.people {
+            let is_there = sitting.person.lock().at == Some(home);
+            if is_there {
+                sitting.person.lock().close_tab();
+                sitting.hung_up.notify_one();
+            }
+        }
     }
 
     /// The person hangs up, or loses the network.
