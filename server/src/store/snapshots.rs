@@ -91,7 +91,8 @@ impl Store {
     pub async fn drop_snapshot(&self, prompt: PromptId, damaged: Seq, good: Option<Seq>) -> Result<bool> {
         let mut transaction = self.db.write().await?;
         transaction.hold(HOLD, prompt.0).await?;
-        let back = query(POINT_BACK).bind(prompt.0).bind(int(damaged.0)).bind(maybe_int(good.map(|seq| seq.0)));
+        let back =
+            query(POINT_BACK).bind(prompt.0).bind(int(damaged.0)).bind(maybe_int(good.map(|seq| seq.0)));
         let moved = back.execute(&mut transaction).await?;
         if moved > 0 {
             query(DROP_UNUSED).bind(prompt.0).execute(&mut transaction).await?;
