@@ -230,6 +230,24 @@ impl Traveller {
         self.until(marker, |traveller| traveller.text().contains(&wanted)).await
     }
 
+    /// Reads for both until they have the same: what one has just written may still be on its way to the other.
+    pub async fn until_same_as(&mut self, other: &mut Traveller) -> Result<()> {
+        let deadline = Instant::now() + crate::PATIENCE;
+        while !self.document().is_same(other.document()) {
+            let one_more = async {
+                tokio::select! {
+                    here = self.read_one() => here,
+                    there = other.read_one() => there,
+                }
+            };
+            match timeout_at(deadline, one_more).await {
+                Ok(taken) => taken?,
+                Err(_) => bail!("waited {:?} in vain for both to have the same", crate::PATIENCE),
+            }
+        }
+        Ok(())
+    }
+
     /// Reads until something is true.
     pub async fn until(&mut self, what: &str, mut is_true: impl FnMut(&Traveller) -> bool) -> Result<()> {
         let deadline = Instant::now() + crate::PATIENCE;

@@ -26,7 +26,7 @@ async fn crosses_through(
     cross(&mut ann, &mut bob, "hurt").await?;
     heal(cluster).await?;
     cross(&mut ann, &mut bob, "healed").await?;
-    bob.until("the same", |bob| bob.document().is_same(ann.document())).await
+    bob.until_same_as(&mut ann).await
 }
 
 async fn cross(ann: &mut Traveller, bob: &mut Traveller, when: &str) -> Result<()> {
@@ -91,7 +91,7 @@ async fn a_subscriber_whose_output_buffer_overflows_misses_nothing() -> Result<(
         crosses_in_time(&mut ann, &mut bob, &large).await?;
         crosses_in_time(&mut bob, &mut ann, &format!("small {number}")).await?;
     }
-    bob.until("the same", |bob| bob.document().is_same(ann.document())).await
+    bob.until_same_as(&mut ann).await
 }
 
 /// 16: messages in flight are lost with the connection; nobody sends them again.
@@ -146,7 +146,7 @@ async fn a_line_to_postgres_that_works_in_one_direction_only_saves_late_and_once
         cluster.node(0).to_postgres.open();
         ann.until_saved().await?;
     }
-    bob.until("the same", |bob| bob.document().is_same(ann.document())).await?;
+    bob.until_same_as(&mut ann).await?;
     let text = Traveller::join(&cluster.ws(1), PROMPT, &token).await?.text();
     ensure!(text.matches("<held.").count() == 2, "{text}");
     Ok(())

@@ -19,7 +19,7 @@ async fn people_on_two_nodes_type_in_one_room_and_see_each_other() -> Result<()>
         crosses_in_time(&mut bob, &mut ann, &format!("bob {number}")).await?;
     }
     ann.erase(3).await?;
-    bob.until("the deletion too", |bob| bob.document().is_same(ann.document())).await?;
+    bob.until_same_as(&mut ann).await?;
     ensure!(yjs_text(&bob.document().encoded(), "load")? == ann.text(), "a replay in Yjs differs");
 
     // Presence crosses too, with the name that the other node has checked.

@@ -78,7 +78,7 @@ async fn while_postgres_is_stopped_nothing_is_called_saved_and_all_arrives_after
     ensure!(!bob.text().contains("stopped"), "an edit that is not saved left its node");
     cluster.postgres.resume()?;
     ann.until_saved().await?;
-    bob.until("all edits", |bob| bob.document().is_same(ann.document())).await
+    bob.until_same_as(&mut ann).await
 }
 
 /// 7
@@ -247,7 +247,7 @@ async fn a_node_stopped_in_mid_commit_keeps_rooms_of_the_other_within_a_second_o
         cluster.node(0).server.resume()?;
         ann.until_saved().await?;
     }
-    bob.until("all edits", |bob| bob.document().is_same(ann.document())).await
+    bob.until_same_as(&mut ann).await
 }
 
 /// A line that breaks in the middle of a commit or of its answer: in doubt, the edit is there once.
@@ -274,7 +274,7 @@ async fn a_commit_whose_answer_is_cut_off_is_there_once() -> Result<()> {
         }
     }
     cluster.node(0).to_postgres.open();
-    bob.until("all edits", |bob| bob.document().is_same(ann.document())).await?;
+    bob.until_same_as(&mut ann).await?;
     let text = bob.text();
     let found = markers_in(&text);
     let doubled = found.iter().find(|(_, count)| **count > 1);
