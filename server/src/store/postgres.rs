@@ -83,7 +83,9 @@ impl Postgres {
             .statement_cache_capacity(CACHED_STATEMENTS)
             .options(SETTINGS);
         let writers = pool(WRITERS).connect_with(options.clone()).await.map_err(unreached)?;
-        let readers = pool(READERS).connect_lazy_with(options.clone());
+        // A single read is not repeated, so one that died while it lay idle, as all do when the server restarts, must
+        // be found out before. A write begins a transaction, which finds it out, or is repeated by whoever wanted it.
+        let readers = pool(READERS).test_before_acquire(true).connect_lazy_with(options.clone());
         Ok(Postgres { writers, readers, options: Arc::new(options.options(PATIENT_SETTINGS)) })
     }
 

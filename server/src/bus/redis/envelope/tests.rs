@@ -8,7 +8,6 @@ use promptroom_protocol::{
     RequestId, Role, RunId, RunOrigin, RunState, RunSummary, Seam, Seq, StopReason, Usage,
 };
 use proptest::prelude::{ProptestConfig, any, proptest};
-use std::time::Instant;
 
 const HERE: Uuid = Uuid::from_u128(1);
 const THERE: Uuid = Uuid::from_u128(2);
@@ -224,39 +223,5 @@ proptest! {
         bytes[place] = byte;
         bytes.truncate(keep % bytes.len() + 1);
         open(HERE, &bytes);
-    }
-}
-
-/// `cargo test -- --ignored --nocapture what_a_note_costs`
-#[test]
-#[ignore = "prints what it measures"]
-fn what_a_note_costs() {
-    let row = rows(vec![Bytes::from_static(&[7; 40])]);
-    let token = Note::Output {
-        run: RunId(id(1)),
-        epoch: Epoch(1),
-        offset: Offset(4_000),
-        pieces: vec![Piece {
-            block: 0,
-            kind: BlockKind::Text,
-            bytes: Bytes::from_static(b"a few more words, joined"),
-        }],
-    };
-    let run = Note::Run(Box::new(full_run()));
-    for (name, note) in [("one row of 40 bytes", row), ("24 bytes of output", token), ("a run", run)] {
-        let bytes = seal(THERE, &note).unwrap();
-        let json = serde_json::to_vec(&note).unwrap().len();
-        const ROUNDS: u32 = 20_000;
-        let started = Instant::now();
-        for _ in 0..ROUNDS {
-            std::hint::black_box(seal(THERE, std::hint::black_box(&note)).unwrap());
-        }
-        let sealing = started.elapsed() / ROUNDS;
-        let started = Instant::now();
-        for _ in 0..ROUNDS {
-            std::hint::black_box(open(HERE, std::hint::black_box(&bytes)));
-        }
-        let opening = started.elapsed() / ROUNDS;
-        println!("{name}: {} bytes (JSON {json}), sealed in {sealing:?}, opened in {opening:?}", bytes.len());
     }
 }
