@@ -1,7 +1,7 @@
 //! What the program does, from its start to its end. The parts of a node are put together in `app/parts.rs`.
 
 mod lock;
-mod parts;
+pub(crate) mod parts;
 mod stopping;
 
 use crate::config::{ConfigError, Options};

@@ -2,6 +2,7 @@
 
 use crate::bus::{self, Bus, Local, Redis};
 use crate::config::{ConfigError, Options};
+use crate::domain::gate::GateLimits;
 use crate::edge::{
     signin::SignInLimiter,
     state::{App, Settings},
@@ -16,6 +17,7 @@ use crate::live::{
     keeper::Keeper,
     poll::Poll,
     reaper::Reaper,
+    room::RoomLimits,
     runs::{Runs, RunsParts},
     tasks::Tasks,
 };
@@ -37,39 +39,29 @@ pub(super) struct Given<'a> {
     pub metrics: PrometheusHandle,
 }
 
+/// What a node is put together from, whatever its database, its bus and its models are.
+pub(crate) struct Parts {
+    pub store: Arc<Store>,
+    pub models: Arc<Models>,
+    pub bus: Bus,
+    pub ears: bus::Ears,
+    pub node: NodeId,
+    /// Whether nobody else uses the database.
+    pub alone: bool,
+    pub gate: GateLimits,
+    pub room: RoomLimits,
+    pub rooms_max: usize,
+    pub settings: Settings,
+    pub metrics: PrometheusHandle,
+    pub tasks: Tasks,
+}
+
 /// A node that runs, and when the runs that nobody drives are taken over.
 pub(super) async fn compose(given: Given<'_>) -> anyhow::Result<(App, oneshot::Receiver<()>)> {
     let Given { options, public_url, store, models, metrics } = given;
     let tasks = Tasks::default();
-    let rights_bell = Arc::new(Notify::new());
     let node = NodeId(new_id());
     let (bus, ears) = join_others(options, &store, node, &tasks).await?;
-    let keeper = Keeper::start(store.clone(), bus.clone(), rights_bell.clone(), &tasks);
-    let checkpoint = Checkpoint::start(store.clone(), &tasks);
-    let runs = Runs::new(RunsParts {
-        store: store.clone(),
-        models: models.clone(),
-        checkpoint,
-        bus: bus.clone(),
-        limits: options.bounds.gate(),
-        node,
-        alone: !options.is_shared(),
-        tasks: tasks.clone(),
-    });
-    let hub = Hub::new(HubParts {
-        store: store.clone(),
-        keeper,
-        runs: runs.clone(),
-        bus: bus.clone(),
-        tasks: tasks.clone(),
-        limits: options.bounds.room(),
-        rooms_max: options.bounds.rooms,
-        shared: options.is_shared(),
-    });
-    let authority = Authority::new(store.clone(), hub.clone(), bus.clone());
-    Poll::start(store.clone(), hub.clone(), authority.clone(), rights_bell.clone(), &tasks);
-    Ears::start(bus, ears, hub.clone(), runs.clone(), rights_bell.clone(), &tasks);
-    let taken_over = Reaper::start(store.clone(), runs.clone(), &tasks);
     let settings = Settings {
         public_url: public_url.to_owned(),
         limits: options.bounds.told(),
@@ -78,6 +70,53 @@ pub(super) async fn compose(given: Given<'_>) -> anyhow::Result<(App, oneshot::R
         default_model: options.default_model.clone(),
         version: env!("CARGO_PKG_VERSION"),
     };
+    Ok(assemble(Parts {
+        store,
+        models,
+        bus,
+        ears,
+        node,
+        alone: !options.is_shared(),
+        gate: options.bounds.gate(),
+        room: options.bounds.room(),
+        rooms_max: options.bounds.rooms,
+        settings,
+        metrics,
+        tasks,
+    }))
+}
+
+/// Starts the tasks of a node.
+pub(crate) fn assemble(parts: Parts) -> (App, oneshot::Receiver<()>) {
+    let Parts { store, models, bus, ears, node, alone, gate, room, rooms_max, settings, metrics, tasks } =
+        parts;
+    let rights_bell = Arc::new(Notify::new());
+    let keeper = Keeper::start(store.clone(), bus.clone(), rights_bell.clone(), &tasks);
+    let checkpoint = Checkpoint::start(store.clone(), &tasks);
+    let runs = Runs::new(RunsParts {
+        store: store.clone(),
+        models: models.clone(),
+        checkpoint,
+        bus: bus.clone(),
+        limits: gate,
+        node,
+        alone,
+        tasks: tasks.clone(),
+    });
+    let hub = Hub::new(HubParts {
+        store: store.clone(),
+        keeper,
+        runs: runs.clone(),
+        bus: bus.clone(),
+        tasks: tasks.clone(),
+        limits: room,
+        rooms_max,
+        shared: !alone,
+    });
+    let authority = Authority::new(store.clone(), hub.clone(), bus.clone());
+    Poll::start(store.clone(), hub.clone(), authority.clone(), rights_bell.clone(), &tasks);
+    Ears::start(bus, ears, hub.clone(), runs.clone(), rights_bell.clone(), &tasks);
+    let taken_over = Reaper::start(store.clone(), runs.clone(), &tasks);
     let app = App {
         heads: Heads::new(store.clone()),
         store,
@@ -93,7 +132,7 @@ pub(super) async fn compose(given: Given<'_>) -> anyhow::Result<(App, oneshot::R
         sockets: Arc::new(AtomicUsize::new(0)),
         sign_ins: Arc::new(SignInLimiter::default()),
     };
-    Ok((app, taken_over))
+    (app, taken_over)
 }
 
 /// The bus to other nodes; without Redis they follow each other through the database alone.

@@ -1,4 +1,4 @@
-//! One node as `app` composes it, except that its store, its bus, its models and its sockets are the simulation's.
+//! One node, put together by `app` itself, except that its store, its bus, its models and its sockets are the simulation's.
 
 use super::{
     bus_faults::Network,
@@ -6,41 +6,21 @@ use super::{
     scheduler::{Home, Scheduler},
     upstream::{Provider, Reached},
 };
+use crate::app::parts::{Parts, assemble};
 use crate::bus::{self, Bus, Local};
 use crate::domain::{gate::GateLimits, log::LogLimits, refusal::Refusal, rights::rights};
 use crate::edge::{
     admission::Ticket,
     session,
-    signin::SignInLimiter,
     socket::Socket,
     state::{App, Settings},
 };
-use crate::live::{
-    authority::Authority,
-    checkpoint::Checkpoint,
-    clock,
-    ears::Ears,
-    heads::Heads,
-    hub::{Hub, HubParts},
-    keeper::Keeper,
-    poll::Poll,
-    reaper::Reaper,
-    room::RoomLimits,
-    runs::{Runs, RunsParts, unavailable},
-    tasks::Tasks,
-};
+use crate::live::{clock, room::RoomLimits, runs::unavailable, tasks::Tasks};
 use crate::model::{CancelBehaviour, LaneInfo, Models, PrefillStyle};
 use crate::store::{NodeId, Store};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use promptroom_protocol::{Limits, MemberId, Person, PromptId, RequestId};
-use std::{
-    cell::OnceCell,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, AtomicUsize},
-    },
-};
-use tokio::sync::Notify;
+use std::{cell::OnceCell, sync::Arc};
 
 /// What the nodes have in common.
 #[derive(Clone)]
@@ -67,54 +47,24 @@ pub fn start(around: &Surroundings, home: Home, store: Store, bus: Option<&Arc<L
 }
 
 fn compose(around: &Surroundings, store: Store, bus: Bus, ears: bus::Ears, tasks: Tasks) -> App {
-    let store = Arc::new(store);
-    let rights_bell = Arc::new(Notify::new());
-    let node = NodeId(clock::new_id());
     let upstream = Arc::new(Reached { provider: around.provider.clone() });
-    let models = Arc::new(Models::scripted(lanes(), upstream));
-    let keeper = Keeper::start(store.clone(), bus.clone(), rights_bell.clone(), &tasks);
-    let checkpoint = Checkpoint::start(store.clone(), &tasks);
-    let runs = Runs::new(RunsParts {
-        store: store.clone(),
-        models: models.clone(),
-        checkpoint,
-        bus: bus.clone(),
-        limits: GateLimits::default(),
-        node,
+    let (app, _taken_over) = assemble(Parts {
+        store: Arc::new(store),
+        models: Arc::new(Models::scripted(lanes(), upstream)),
+        bus,
+        ears,
+        node: NodeId(clock::new_id()),
         alone: around.alone,
-        tasks: tasks.clone(),
-    });
-    let hub = Hub::new(HubParts {
-        store: store.clone(),
-        keeper,
-        runs: runs.clone(),
-        bus: bus.clone(),
-        tasks: tasks.clone(),
-        limits: room_limits(),
+        gate: GateLimits::default(),
+        room: room_limits(),
         rooms_max: 16,
-        shared: !around.alone,
-    });
-    let authority = Authority::new(store.clone(), hub.clone(), bus.clone());
-    Poll::start(store.clone(), hub.clone(), authority.clone(), rights_bell.clone(), &tasks);
-    Ears::start(bus, ears, hub.clone(), runs.clone(), rights_bell.clone(), &tasks);
-    drop(Reaper::start(store.clone(), runs.clone(), &tasks));
-    App {
-        heads: Heads::new(store.clone()),
-        store,
-        hub,
-        runs,
-        models,
-        authority,
-        rights_bell,
-        tasks,
-        settings: Arc::new(settings()),
+        settings: settings(),
         metrics: METRICS.with(|metrics| {
             metrics.get_or_init(|| PrometheusBuilder::new().build_recorder().handle()).clone()
         }),
-        next_socket: Arc::new(AtomicU64::new(1)),
-        sockets: Arc::new(AtomicUsize::new(0)),
-        sign_ins: Arc::new(SignInLimiter::default()),
-    }
+        tasks,
+    });
+    app
 }
 
 /// Leads a socket in as `admission` does, for somebody who is known already.
