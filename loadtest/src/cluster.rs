@@ -17,7 +17,7 @@ const SECRET_KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aa
 pub struct Cluster {
     pub nodes: Vec<Subject>,
     pub postgres: Postgres,
-    _redis: Redis,
+    pub redis: Redis,
 }
 
 impl Cluster {
@@ -37,7 +37,7 @@ impl Cluster {
         ] {
             options.variables.push((name.to_owned(), value));
         }
-        let mut cluster = Cluster { nodes: Vec::new(), postgres, _redis: redis };
+        let mut cluster = Cluster { nodes: Vec::new(), postgres, redis };
         for _ in 0..nodes {
             cluster.nodes.push(Subject::start(&options, upstream, models).await?);
         }
@@ -53,8 +53,9 @@ impl Cluster {
         }
     }
 
-    /// The nodes' processes; neither Postgres nor Redis.
+    /// Postgres, Redis, and the nodes.
     pub fn accounts(&self) -> Vec<Account> {
-        self.nodes.iter().map(|node| node.process.account()).collect()
+        let nodes = self.nodes.iter().map(|node| node.process.account());
+        [self.postgres.account(), self.redis.account()].into_iter().chain(nodes).collect()
     }
 }

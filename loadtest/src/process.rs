@@ -15,11 +15,19 @@ use std::{
 
 /// Of `/proc/<pid>/stat`; fixed for programs on Linux.
 const TICKS_PER_SECOND: u64 = 100;
+/// Fields of it, after the name.
+const OWN_TIME: usize = 11;
+const ENDED_CHILDRENS_TIME: usize = 13;
+const UNKNOWN_FORM: &str = "/proc/<pid>/stat has an unknown form";
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Any process of this machine, as the operating system accounts for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Account(u32);
+pub struct Account {
+    process: u32,
+    /// Those that it starts are counted with it.
+    with_children: bool,
+}
 
 /// A child process that is measured; killed when dropped.
 #[derive(Debug)]
@@ -37,18 +45,38 @@ pub enum Side {
 
 impl Account {
     pub fn own() -> Account {
-        Account(std::process::id())
+        Account::of(std::process::id())
     }
 
-    /// Processor time used so far, in user and system mode, all threads.
+    fn of(process: u32) -> Account {
+        Account { process, with_children: false }
+    }
+
+    /// The same with its children, those that have ended included.
+    pub fn with_children(self) -> Account {
+        Account { with_children: true, ..self }
+    }
+
+    /// Processor time used so far, in user and system mode, by all threads.
     pub fn cpu(self) -> Result<Duration> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.0))?;
-        cpu_of(&stat).context("/proc/<pid>/stat has an unknown form")
+        let Account { process, with_children } = self;
+        let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
+        let mut cpu = cpu_of(&stat, OWN_TIME).context(UNKNOWN_FORM)?;
+        if with_children {
+            cpu += cpu_of(&stat, ENDED_CHILDRENS_TIME).context(UNKNOWN_FORM)?;
+            let children = fs::read_to_string(format!("/proc/{process}/task/{process}/children"))?;
+            for child in children.split_whitespace() {
+                // One that has ended since is counted with those that ended the next time.
+                let Ok(stat) = fs::read_to_string(format!("/proc/{child}/stat")) else { continue };
+                cpu += cpu_of(&stat, OWN_TIME).context(UNKNOWN_FORM)?;
+            }
+        }
+        Ok(cpu)
     }
 
     /// Memory of its own: anonymous pages, proportionally shared.
     pub fn memory_bytes(self) -> Result<u64> {
-        let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.0))?;
+        let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.process))?;
         kilobytes(&rollup, "Pss_Anon:")
             .map(|kilobytes| kilobytes * 1024)
             .context("smaps_rollup lacks Pss_Anon")
@@ -77,7 +105,7 @@ impl Process {
     }
 
     pub fn account(&self) -> Account {
-        Account(self.child.id())
+        Account::of(self.child.id())
     }
 
     /// Asks it to end and waits; after a while it is killed.
@@ -145,10 +173,11 @@ pub fn allow_open_files(wanted: u64) -> Result<()> {
     )
 }
 
-fn cpu_of(stat: &str) -> Option<Duration> {
+/// Two numbers next to each other: in user and in system mode.
+fn cpu_of(stat: &str, field: usize) -> Option<Duration> {
     // The name in parentheses may hold anything, so fields are counted from its end.
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    let ticks = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
+    let ticks = fields.get(field)?.parse::<u64>().ok()? + fields.get(field + 1)?.parse::<u64>().ok()?;
     Some(Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND))
 }
 
@@ -173,8 +202,27 @@ mod tests {
     }
 
     #[test]
+    fn children_are_counted_where_that_is_asked_for_alive_and_ended() {
+        let busy = "sh -c 'n=0; while [ $n -lt 200000 ]; do n=$((n+1)); done'; echo ended; sh -c 'echo here; while kill -0 $PPID; do :; done' & wait";
+        let mut process = Process::start(Command::new("sh").args(["-c", busy])).unwrap();
+        assert_eq!(
+            (process.line().unwrap(), process.line().unwrap()),
+            ("ended".to_owned(), "here".to_owned())
+        );
+        let (alone, all) = (process.account(), process.account().with_children());
+        let ended = all.cpu().unwrap();
+        assert!(ended >= Duration::from_millis(20), "{ended:?}");
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        while all.cpu().unwrap() < ended + Duration::from_millis(50) {
+            assert!(std::time::Instant::now() < deadline, "a busy child used no processor time");
+        }
+        assert!(alone.cpu().unwrap() < Duration::from_millis(20));
+    }
+
+    #[test]
     fn the_name_of_a_process_may_hold_parentheses() {
         let stat = "7 (a) b)) R 1 7 7 0 -1 4194304 1 2 3 4 150 25 6 7 20 0 1 0 9 10";
-        assert_eq!(cpu_of(stat), Some(Duration::from_millis(1750)));
+        assert_eq!(cpu_of(stat, OWN_TIME), Some(Duration::from_millis(1750)));
+        assert_eq!(cpu_of(stat, ENDED_CHILDRENS_TIME), Some(Duration::from_millis(130)));
     }
 }

@@ -1,7 +1,7 @@
 //! A Postgres and a Redis for a cluster that is measured: private, on the measured side's core, and as durable as they
 //! are out of the box.
 
-use crate::process::Process;
+use crate::process::{Account, Process};
 use anyhow::{Context, Result, bail, ensure};
 use std::{
     fs,
@@ -29,7 +29,7 @@ const SETTINGS: &[&str] = &[
 /// Ends, with its data, when it is dropped.
 #[derive(Debug)]
 pub struct Postgres {
-    _process: Process,
+    process: Process,
     _home: TempDir,
     address: SocketAddr,
 }
@@ -37,13 +37,13 @@ pub struct Postgres {
 /// Keeps nothing.
 #[derive(Debug)]
 pub struct Redis {
-    _process: Process,
+    process: Process,
     address: SocketAddr,
 }
 
 /// Who Postgres runs as: it refuses to be root.
 #[derive(Clone, Copy, Debug)]
-struct Account {
+struct User {
     user: u32,
     group: u32,
 }
@@ -52,8 +52,8 @@ impl Postgres {
     /// With a data directory below `scratch`: the disk whose commits are measured.
     pub async fn start(scratch: &Path) -> Result<Postgres> {
         let home = TempDir::with_prefix_in("promptroom-bench-postgres-", scratch)?;
-        let account = Account::for_postgres()?;
-        if let Some(Account { user, group }) = account {
+        let account = User::for_postgres()?;
+        if let Some(User { user, group }) = account {
             chown(home.path(), Some(user), Some(group))?;
         }
         let data = home.path().join("data");
@@ -69,13 +69,18 @@ impl Postgres {
             server.args(["-c", setting]);
         });
         let process = Process::start(server.stderr(fs::File::create(home.path().join("log"))?))?;
-        let postgres = Postgres { _process: process, _home: home, address };
+        let postgres = Postgres { process, _home: home, address };
         let deadline = Instant::now() + START_PATIENCE;
         while let Err(error) = postgres.value::<u32>("SELECT 1") {
             ensure!(Instant::now() < deadline, "Postgres did not start: {error:#}");
             sleep(PROBE_INTERVAL).await;
         }
         Ok(postgres)
+    }
+
+    /// It has a process for each connection.
+    pub fn account(&self) -> Account {
+        self.process.account().with_children()
     }
 
     pub fn url(&self) -> String {
@@ -102,7 +107,7 @@ impl Redis {
         let mut server = Command::new("redis-server");
         server.args(["--bind", "127.0.0.1", "--port", &address.port().to_string()]);
         server.args(["--save", "", "--appendonly", "no", "--loglevel", "warning"]).stderr(Stdio::null());
-        let redis = Redis { _process: Process::start(&mut server)?, address };
+        let redis = Redis { process: Process::start(&mut server)?, address };
         let deadline = Instant::now() + START_PATIENCE;
         while let Err(error) = TcpStream::connect(address) {
             ensure!(Instant::now() < deadline, "Redis did not start: {error}");
@@ -111,14 +116,18 @@ impl Redis {
         Ok(redis)
     }
 
+    pub fn account(&self) -> Account {
+        self.process.account()
+    }
+
     pub fn url(&self) -> String {
         format!("redis://{}", self.address)
     }
 }
 
-impl Account {
+impl User {
     /// Nobody else than we are, unless we are root.
-    fn for_postgres() -> Result<Option<Account>> {
+    fn for_postgres() -> Result<Option<User>> {
         if !rustix::process::getuid().is_root() {
             return Ok(None);
         }
@@ -127,13 +136,13 @@ impl Account {
         let line = line.context("there is no user `postgres` to run it as")?;
         let mut fields = line.split(':').skip(2);
         let mut number = || fields.next().and_then(|field| field.parse().ok()).context("/etc/passwd");
-        Ok(Some(Account { user: number()?, group: number()? }))
+        Ok(Some(User { user: number()?, group: number()? }))
     }
 }
 
-fn program(name: &str, account: Option<Account>) -> Result<Command> {
+fn program(name: &str, account: Option<User>) -> Result<Command> {
     let mut command = Command::new(path_of(name)?);
-    if let Some(Account { user, group }) = account {
+    if let Some(User { user, group }) = account {
         command.uid(user).gid(group);
     }
     Ok(command)

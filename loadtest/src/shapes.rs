@@ -18,7 +18,7 @@ use crate::{
 };
 use anyhow::Result;
 
-pub use room_load::{RoomLoad, RoomOutcome, run as run_rooms};
+pub use room_load::{RoomLoad, RoomOutcome, cpus_of, join_all, run as run_rooms, used_since};
 
 /// The loads by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

@@ -5,8 +5,12 @@ use crate::live::room::RoomLimits;
 use crate::model::{LaneConfig, ModelsConfig, ProviderConfig, Secret, parse_lanes};
 use crate::store::Store;
 use clap::{Args, Parser, Subcommand};
+use ipnet::IpNet;
 use promptroom_protocol::{Limits, Role};
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
 
 /// A collaborative, real-time prompt playground that you host yourself.
 #[derive(Debug, Parser)]
@@ -71,6 +75,9 @@ pub struct Options {
     /// The address as people see it, for links and cookies; from `listen` if absent.
     #[arg(long, env = "PROMPTROOM_PUBLIC_URL", global = true)]
     pub public_url: Option<String>,
+    /// Addresses or networks of balancers, with commas between: their `X-Forwarded-For` says who signs in.
+    #[arg(long, env = "PROMPTROOM_TRUSTED_PROXIES", default_value = "", global = true)]
+    pub trusted_proxies: String,
     /// 64 hexadecimal digits; made under the data directory if absent.
     #[arg(long, env = "PROMPTROOM_SECRET_KEY", hide_env_values = true, global = true)]
     pub secret_key: Option<String>,
@@ -191,6 +198,11 @@ impl Options {
         }
     }
 
+    pub fn trusted_proxies(&self) -> Result<Vec<IpNet>, ConfigError> {
+        let parts = self.trusted_proxies.split(',').map(str::trim);
+        parts.filter(|part| !part.is_empty()).map(network).collect()
+    }
+
     pub fn models(&self) -> Result<ModelsConfig, ConfigError> {
         Ok(ModelsConfig {
             demo: self.demo,
@@ -283,6 +295,15 @@ impl Bounds {
 fn provider(key: Option<&String>, base_url: Option<&String>) -> Option<ProviderConfig> {
     let key = key.filter(|key| !key.trim().is_empty())?;
     Some(ProviderConfig { key: Secret::new(key.trim()), base_url: base_url.cloned() })
+}
+
+fn network(text: &str) -> Result<IpNet, ConfigError> {
+    let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    network.map_err(|_| {
+        ConfigError(format!(
+            "PROMPTROOM_TRUSTED_PROXIES takes addresses like 10.0.0.1 or networks like 10.0.0.0/8, not {text:?}"
+        ))
+    })
 }
 
 fn role(text: &str) -> Result<Role, String> {

@@ -3,6 +3,7 @@
 pub mod routes;
 pub mod serve;
 pub mod state;
+pub mod address;
 pub mod auth;
 pub mod problem;
 pub mod admission;

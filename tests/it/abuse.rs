@@ -9,7 +9,9 @@ use promptroom_loadtest::{
     tasks::Tasks,
 };
 use promptroom_protocol::{ClientFrame, LineageId, Role, ServerFrame, SyncStep, put_varint};
-use promptroom_tests::{Member, PATIENCE, Server, ServerSettings, close_code, markers_in, until, yjs_text};
+use promptroom_tests::{
+    Member, PATIENCE, Server, ServerSettings, close_code, http_client, markers_in, until, yjs_text,
+};
 use serde_json::json;
 use std::time::{Duration, Instant};
 use tokio::{
@@ -237,6 +239,31 @@ async fn handshake(server: &Server, origin: &str, cookie: &str) -> Result<u16> {
     let mut line = [0; 12];
     timeout(PATIENCE, stream.read_exact(&mut line)).await??;
     Ok(std::str::from_utf8(&line[9..])?.parse()?)
+}
+
+#[tokio::test]
+async fn whoever_guesses_links_behind_a_trusted_balancer_locks_nobody_else_out() -> Result<()> {
+    const GUESSES: usize = 12;
+    for (trusted, others_may) in [("127.0.0.0/8, fd00::7", true), ("", false)] {
+        let settings = ServerSettings::default().environment("PROMPTROOM_TRUSTED_PROXIES", trusted);
+        let server = settings.start().await?;
+        let mut last = 0;
+        for _ in 0..GUESSES {
+            last = guess(&server, "198.51.100.1").await?;
+        }
+        ensure!(last == 429, "trusted {trusted:?}: {last} after {GUESSES} guesses");
+        let other = guess(&server, "198.51.100.2").await?;
+        ensure!((other != 429) == others_may, "trusted {trusted:?}: somebody else got {other}");
+    }
+    Ok(())
+}
+
+/// The status of a sign-in with a link that nobody has, from whom the balancer says.
+async fn guess(server: &Server, address: &str) -> Result<u16> {
+    let request = http_client().post(format!("{}/api/v1/session", server.http()));
+    let request = request.header("origin", server.http()).header("x-forwarded-for", address);
+    let answer = request.json(&json!({ "link": "no-such-link" })).timeout(PATIENCE).send().await?;
+    Ok(answer.status().as_u16())
 }
 
 /// 38

@@ -1,6 +1,7 @@
 //! Two nodes on one Postgres and one Redis: how much later the other node's people see an edit and a token, beside the
 //! same on one node; and what is written to the database for that.
 
+mod rest;
 mod tokens;
 
 use super::{
@@ -16,7 +17,7 @@ use crate::{
     report::{Bound, Figure},
     services::Postgres,
 };
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use promptroom_protocol::{RunCursor, ServerFrame};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
@@ -41,6 +42,7 @@ pub async fn measure(lab: &Lab) -> Result<Vec<Figure>> {
     }
     figures.extend(tokens::measure(lab, &alone, &pair).await?);
     figures.extend(first_tokens(lab, &alone, &pair).await?);
+    figures.extend(rest::measure(lab, &alone, &pair).await?);
     Ok(figures)
 }
 
@@ -49,7 +51,8 @@ pub async fn measure(lab: &Lab) -> Result<Vec<Figure>> {
 struct Edits {
     p50_ms: Vec<f64>,
     p99_ms: Vec<f64>,
-    cpu_percent: Vec<f64>,
+    /// In all rounds together.
+    used: Used,
     sent: u64,
     lost: u64,
     errors: u64,
@@ -82,7 +85,13 @@ async fn edits(lab: &Lab, alone: &Cluster, pair: &Cluster, edits_per_second: f64
             .required(Bound::AtMost(REQUIRED_MS))
             .goal(Bound::AtMost(GOAL_MS))
             .note(note),
-        beside("CPU of the nodes", "%", |edits| median(edits.cpu_percent.clone())),
+        beside("CPU of the nodes an edit", "µs", |edits| {
+            micros(edits.used.nodes) / edits.sent.max(1) as f64
+        }),
+        beside("CPU of Postgres an edit", "µs", |edits| {
+            micros(edits.used.postgres) / edits.sent.max(1) as f64
+        }),
+        beside("CPU of Redis an edit", "µs", |edits| micros(edits.used.redis) / edits.sent.max(1) as f64),
         Figure::new(SHAPE, name("rows written an edit"), "", per_row(two.written.rows, &two))
             .beside(Some(per_row(one.written.rows, &one)), None),
         Figure::new(SHAPE, name("write-ahead log an edit"), "bytes", per_row(two.written.log_bytes, &two))
@@ -100,7 +109,7 @@ async fn put(lab: &Lab, cluster: &Cluster, load: &RoomLoad) -> Result<Edits> {
         let delays = if cluster.nodes.len() > 1 { &outcome.crossed } else { &outcome.latency };
         edits.p50_ms.push(delays.p50_ms());
         edits.p99_ms.push(delays.p99_ms());
-        edits.cpu_percent.push(100.0 * outcome.cpu.as_secs_f64() / load.window.as_secs_f64());
+        edits.used.add(&outcome.cpus);
         edits.sent += outcome.sent;
         edits.lost += outcome.lost;
         edits.errors += outcome.errors;
@@ -113,6 +122,28 @@ async fn put(lab: &Lab, cluster: &Cluster, load: &RoomLoad) -> Result<Edits> {
 /// How many rows documents ever had, those included that a snapshot has replaced.
 fn document_rows(postgres: &Postgres) -> Result<u64> {
     postgres.value("SELECT coalesce(sum(head), 0)::bigint FROM prompts")
+}
+
+/// Processor time of each part of a cluster.
+#[derive(Clone, Copy, Debug, Default)]
+struct Used {
+    postgres: Duration,
+    redis: Duration,
+    nodes: Duration,
+}
+
+impl Used {
+    /// In the order of `Cluster::accounts`.
+    fn add(&mut self, cpus: &[Duration]) {
+        let [postgres, redis, nodes @ ..] = cpus else { return };
+        self.postgres += *postgres;
+        self.redis += *redis;
+        self.nodes += nodes.iter().sum::<Duration>();
+    }
+}
+
+fn micros(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e6
 }
 
 /// What a database has written.
@@ -188,25 +219,34 @@ async fn seen_elsewhere(
     rounds: usize,
 ) -> Result<Latency> {
     let delays = Latency::default();
+    let mut last = None;
     for round in 0..rounds + WARM_UP_ROUNDS {
         let started = Instant::now();
         let watching = async {
             let new = |frame: &ServerFrame<'_>| match frame {
-                ServerFrame::Run(run) if !run.state.is_terminal() => Some(run.id),
+                ServerFrame::Run(run) if Some(run.id) != last && !run.state.is_terminal() => Some(run.id),
                 _ => None,
             };
             let run = other.wait_for("new run", new).await?;
             other.watch(run, RunCursor::START).await?;
-            other.wait_for("records", |frame| is_records(frame, run).then_some(())).await?;
-            let seen_after = started.elapsed();
-            other.wait_for("end", |frame| is_end(frame, run).then_some(())).await?;
-            // Whatever else is told of this run comes before its last summary.
-            let is_over = |frame: &ServerFrame<'_>| matches!(frame, ServerFrame::Run(summary) if summary.id == run && summary.state.is_terminal());
-            other.wait_for("last summary", |frame| is_over(frame).then_some(())).await.ok();
-            Ok::<_, anyhow::Error>(seen_after)
+            // They come in any order; the next round must find none of them.
+            let (mut seen_after, mut ended, mut over) = (None, false, false);
+            let all = |frame: &ServerFrame<'_>| {
+                if is_records(frame, run) {
+                    seen_after.get_or_insert_with(|| started.elapsed());
+                }
+                ended |= is_end(frame, run);
+                over |=
+                    matches!(frame, ServerFrame::Run(known) if known.id == run && known.state.is_terminal());
+                seen_after.filter(|_| ended && over)
+            };
+            let seen_after = other.wait_for("records, end and last summary", all).await?;
+            Ok::<_, anyhow::Error>((run, seen_after))
         };
         let running = async { Ok(runner.run(Some(&format!("load/{model}"))).await?) };
-        let (seen_after, _) = tokio::try_join!(watching, running)?;
+        let ((run, seen_after), started) = tokio::try_join!(watching, running)?;
+        ensure!(run == started.id, "another run was seen than the one that was started");
+        last = Some(run);
         if round >= WARM_UP_ROUNDS {
             delays.record(seen_after);
         }

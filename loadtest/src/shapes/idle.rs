@@ -21,12 +21,14 @@ use std::{
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 const SHAPE: &str = "idle";
-const MEMBERS: usize = 50;
+/// How many connections, in rooms of how many: an idle room's document is shared by those that are in it.
+const SIZES: [(usize, usize); 3] = [(5_000, 50), (5_000, 10), (10_000, 50)];
+const SIZES_QUICK: [(usize, usize); 2] = [(1_000, 50), (1_000, 10)];
 const RENEWAL: Duration = Duration::from_secs(15);
 const JOINS_AT_ONCE: usize = 64;
 const JOIN_PATIENCE: Duration = Duration::from_secs(30);
-/// So that what joining took is given back, and counted only if it is kept.
-const SETTLE: Duration = Duration::from_secs(3);
+/// So that what joining took is given back, and counted only if it is kept; the rooms' documents rest by then.
+const SETTLE: Duration = Duration::from_secs(12);
 const STATE: &str = r##"{"user":{"name":"Member","color":"#3366cc"},"cursor":null}"##;
 
 #[derive(Debug)]
@@ -39,31 +41,38 @@ struct Outcome {
 }
 
 pub async fn measure(lab: &Lab) -> Result<Vec<Figure>> {
-    let sizes: &[usize] = if lab.quick { &[1_000] } else { &[5_000, 10_000] };
+    let sizes: &[(usize, usize)] = if lab.quick { &SIZES_QUICK } else { &SIZES };
     let mut figures = Vec::new();
-    for connections in sizes.iter().copied() {
+    for (connections, members) in sizes.iter().copied() {
         crate::process::allow_open_files(connections as u64 + 200)?;
         // Memory is compared with that of a process that has just started, so each size gets new ones.
         let contenders = Contenders::start(lab).await?;
         let ours = match &contenders.subject {
             Some(subject) => {
-                Some(hold(lab, &subject.target(), subject.process.account(), connections).await?)
+                Some(hold(lab, &subject.target(), subject.process.account(), (connections, members)).await?)
             }
             None => None,
         };
         let relay =
-            hold(lab, &contenders.relay.target, contenders.relay.process.account(), connections).await?;
-        figures.extend(rows(lab, connections, ours.as_ref(), &relay));
+            hold(lab, &contenders.relay.target, contenders.relay.process.account(), (connections, members))
+                .await?;
+        figures.extend(rows(lab, (connections, members), ours.as_ref(), &relay));
     }
     Ok(figures)
 }
 
-fn rows(lab: &Lab, connections: usize, ours: Option<&Outcome>, relay: &Outcome) -> [Figure; 2] {
+fn rows(
+    lab: &Lab,
+    (connections, members): (usize, usize),
+    ours: Option<&Outcome>,
+    relay: &Outcome,
+) -> [Figure; 2] {
     let of = |value: fn(&Outcome) -> f64| (ours.map_or(f64::NAN, value), Some(value(relay)));
     let (memory, memory_relay) = of(|outcome| outcome.bytes_per_connection / 1024.0);
     let (cpu, cpu_relay) = of(|outcome| outcome.cpu_percent);
     let required = Bound::AtMost(8.0);
-    let memory = Figure::new(SHAPE, format!("{connections} connections: memory of one"), "KiB", memory)
+    let name = |figure: &str| format!("{connections} connections in rooms of {members}: {figure}");
+    let memory = Figure::new(SHAPE, name("memory of one"), "KiB", memory)
         .beside(memory_relay, None)
         .goal(Bound::AtMost(6.0));
     let memory = if connections == 5_000 || lab.quick { memory.required(required) } else { memory };
@@ -76,17 +85,20 @@ fn rows(lab: &Lab, connections: usize, ours: Option<&Outcome>, relay: &Outcome) 
     let both: Vec<String> =
         ours.map(|ours| done("ours", ours)).into_iter().chain([done("relay", relay)]).collect();
     let note = format!(
-        "rooms of {MEMBERS}, presence each {RENEWAL:?} relayed to all of the room, the sender included; {}",
+        "presence each {RENEWAL:?} relayed to all of the room, the sender included; {}",
         both.join("; ")
     );
-    let cpu = Figure::new(SHAPE, format!("{connections} connections: CPU"), "%", cpu)
-        .beside(cpu_relay, None)
-        .goal(Bound::AtMost(3.0))
-        .note(note);
+    let cpu =
+        Figure::new(SHAPE, name("CPU"), "%", cpu).beside(cpu_relay, None).goal(Bound::AtMost(3.0)).note(note);
     [memory, cpu]
 }
 
-async fn hold(lab: &Lab, target: &Target, account: Account, connections: usize) -> Result<Outcome> {
+async fn hold(
+    lab: &Lab,
+    target: &Target,
+    account: Account,
+    (connections, members): (usize, usize),
+) -> Result<Outcome> {
     // One room first: what the first connection makes is no cost of each.
     let first = target.join("idle-first", 0).await?;
     sleep(SETTLE).await;
@@ -97,7 +109,7 @@ async fn hold(lab: &Lab, target: &Target, account: Account, connections: usize) 
     for batch in seats.chunks(JOINS_AT_ONCE) {
         let mut joins = Tasks::default();
         for seat in batch.iter().copied() {
-            let (target, room) = (target.clone(), format!("idle-{}", seat / MEMBERS));
+            let (target, room) = (target.clone(), format!("idle-{}", seat / members));
             joins.start(async move {
                 timeout(JOIN_PATIENCE, target.join(&room, seat)).await.context("no join in time")?
             });

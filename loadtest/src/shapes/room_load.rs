@@ -43,8 +43,8 @@ pub struct RoomLoad {
 /// What came of it, within the window.
 #[derive(Debug)]
 pub struct RoomOutcome {
-    /// Processor time of the measured processes.
-    pub cpu: Duration,
+    /// Processor time of each of the measured processes.
+    pub cpus: Vec<Duration>,
     /// Processor time of this process: near the window's length, the figures are the generator's.
     pub generator_cpu: Duration,
     pub sent: u64,
@@ -60,8 +60,12 @@ pub struct RoomOutcome {
 }
 
 impl RoomOutcome {
+    pub fn cpu(&self) -> Duration {
+        self.cpus.iter().sum()
+    }
+
     pub fn cpu_micros_per_delivery(&self) -> f64 {
-        self.cpu.as_micros() as f64 / self.delivered.max(1) as f64
+        self.cpu().as_micros() as f64 / self.delivered.max(1) as f64
     }
 }
 
@@ -126,9 +130,9 @@ pub async fn run(load: &RoomLoad, target: &Target, accounts: &[Account], name: &
     }
 
     sleep_until(window.from.instant()).await;
-    let before = (cpu_of(accounts)?, Account::own().cpu()?);
+    let before = (cpus_of(accounts)?, Account::own().cpu()?);
     sleep_until(window.until.instant()).await;
-    let after = (cpu_of(accounts)?, Account::own().cpu()?);
+    let after = (cpus_of(accounts)?, Account::own().cpu()?);
     wait_for_the_rest(&tally, load.members as u64 - 1).await;
     tasks.stop().await;
 
@@ -136,7 +140,7 @@ pub async fn run(load: &RoomLoad, target: &Target, accounts: &[Account], name: &
     let expected = tally.sent.load(Relaxed) * (load.members as u64 - 1);
     let delivered = tally.delivered.into_inner();
     Ok(RoomOutcome {
-        cpu: after.0.saturating_sub(before.0),
+        cpus: used_since(&before.0, &after.0),
         generator_cpu: after.1.saturating_sub(before.1),
         sent: tally.sent.into_inner(),
         delivered,
@@ -149,12 +153,16 @@ pub async fn run(load: &RoomLoad, target: &Target, accounts: &[Account], name: &
     })
 }
 
-fn cpu_of(accounts: &[Account]) -> Result<Duration> {
-    accounts.iter().map(|account| account.cpu()).sum()
+pub fn cpus_of(accounts: &[Account]) -> Result<Vec<Duration>> {
+    accounts.iter().map(|account| account.cpu()).collect()
+}
+
+pub fn used_since(before: &[Duration], after: &[Duration]) -> Vec<Duration> {
+    after.iter().zip(before).map(|(after, before)| after.saturating_sub(*before)).collect()
 }
 
 /// Joins the first member of each room before the others, so that each room is made once.
-async fn join_all(load: &RoomLoad, target: &Target, name: &str) -> Result<Vec<Member>> {
+pub async fn join_all(load: &RoomLoad, target: &Target, name: &str) -> Result<Vec<Member>> {
     let total = load.rooms * load.members;
     let mut members: Vec<Option<Member>> = (0..total).map(|_| None).collect();
     let (first, others): (Vec<usize>, Vec<usize>) = (0..total).partition(|index| index % load.members == 0);

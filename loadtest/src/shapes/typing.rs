@@ -67,7 +67,7 @@ fn load(lab: &Lab, rooms: usize, members: usize, edits_per_second: f64) -> RoomL
 }
 
 fn percent(round: &super::RoomOutcome, load: &RoomLoad) -> f64 {
-    100.0 * round.cpu.as_secs_f64() / load.window.as_secs_f64()
+    100.0 * round.cpu().as_secs_f64() / load.window.as_secs_f64()
 }
 
 /// The relay saves nothing, so nothing stands beside it.

@@ -66,6 +66,7 @@ pub(super) async fn compose(given: Given<'_>) -> anyhow::Result<(App, oneshot::R
         public_url: public_url.to_owned(),
         limits: options.bounds.told(),
         frames_per_s: options.bounds.frames_per_s,
+        trusted_proxies: options.trusted_proxies()?,
         connections: options.bounds.connections,
         default_model: options.default_model.clone(),
         version: env!("CARGO_PKG_VERSION"),

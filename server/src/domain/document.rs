@@ -11,6 +11,7 @@ mod order;
 mod plan;
 mod scan;
 mod schema;
+mod sleeper;
 #[cfg(test)]
 mod differential;
 #[cfg(test)]
@@ -21,6 +22,7 @@ mod tests;
 pub use digest::Digest;
 pub use edit::EditRefusal;
 pub use schema::first_state;
+pub use sleeper::Sleeper;
 
 use crate::domain::prompt::{ContentPatch, PromptContent};
 use index::Index;

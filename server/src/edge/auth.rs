@@ -172,6 +172,7 @@ mod tests {
             public_url: public_url.to_owned(),
             limits: Limits { message_bytes: 1, document_bytes: 1, awareness_bytes: 1, watched_runs: 1 },
             frames_per_s: 1,
+            trusted_proxies: Vec::new(),
             connections: 1,
             default_model: String::new(),
             version: "0",

@@ -269,7 +269,7 @@ impl Session {
             return Err(Refusal::LineageChanged.into());
         }
         let (rows, have) = self.stored_rows(have).await;
-        let (member, state_vector) = (self.member.clone(), Bytes::copy_from_slice(state_vector));
+        let (member, state_vector) = (self.member.clone(), Box::from(state_vector));
         let caught = self.ask(|reply| ToRoom::Join { member, have, state_vector, reply }).await?;
         self.outgoing.caught_up(caught.position, caught.head);
         let rows = if caught.are_rows { rows } else { Vec::new() };
@@ -305,7 +305,7 @@ impl Session {
     /// A state vector: whoever sends one gets what they lack, and a stock client the log from there on.
     async fn answer(&mut self, state_vector: &[u8]) -> Result<(), End> {
         self.check_joined()?;
-        let (member, state_vector) = (self.member.clone(), Bytes::copy_from_slice(state_vector));
+        let (member, state_vector) = (self.member.clone(), Box::from(state_vector));
         let caught = self.ask(|reply| ToRoom::Ask { member, state_vector, reply }).await?;
         self.outgoing.caught_up(caught.position, caught.head);
         for frame in caught.frames {

@@ -2,6 +2,7 @@
 
 use crate::domain::refusal::Refusal;
 use crate::edge::{
+    address::client_address,
     auth::{
         self, Caller, Via, check_origin, new_secret, no_cookie, secret_hash, session_cookie, session_hash,
         session_secret,
@@ -13,7 +14,7 @@ use crate::edge::{
 use crate::live::{clock::now_ms, runs::unavailable};
 use crate::store::Principal;
 use axum::{
-    extract::{ConnectInfo, FromRequest, Request, State},
+    extract::{FromRequest, Request, State},
     http::{HeaderMap, StatusCode, header},
     response::{AppendHeaders, IntoResponse, Response},
 };
@@ -22,7 +23,7 @@ use promptroom_protocol::Person;
 use serde::{Deserialize, Serialize};
 use std::{
     collections::HashMap,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv6Addr},
 };
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -72,7 +73,7 @@ pub struct WorkspaceName {
 pub async fn sign_in(State(app): State<App>, request: Request) -> Result<Response, Refusal> {
     // Else a foreign page could sign somebody in as somebody else.
     check_origin(&app.settings, request.headers())?;
-    let address = address_of(&request);
+    let address = client_address(&request, &app.settings.trusted_proxies);
     app.sign_ins.attempt(address, now_ms())?;
     let Json(credential): Json<Credential> = Json::from_request(request, &app).await?;
     let (session, principal) = open_session(&app, credential).await?;
@@ -218,14 +219,10 @@ fn with_cookie(cookie: String, answer: impl IntoResponse) -> Response {
     (AppendHeaders(headers), answer).into_response()
 }
 
-fn address_of(request: &Request) -> IpAddr {
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
-    peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(peer)| peer.ip())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::Ipv4Addr;
 
     const ANA: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
 

@@ -40,6 +40,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Document and awareness frames a second that a socket may send before reading pauses.
     pub frames_per_s: u32,
+    /// Whose word counts on whom they speak for.
+    pub trusted_proxies: Vec<ipnet::IpNet>,
     pub connections: usize,
     /// `lane/model` that a new prompt starts with.
     pub default_model: String,

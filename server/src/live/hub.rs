@@ -263,9 +263,10 @@ impl Hub {
         let known = store.runs(prompt, None, RUNS_LOADED).await.map_err(unavailable)?;
         room.know_runs(known, image.revision);
         let life = Life { hub: self.clone(), room: room.clone(), _subscription: subscription };
+        let serving = owner.serve();
         tasks.spawn(async move {
             let _life = life;
-            owner.serve().await;
+            serving.await;
         });
         Ok(room)
     }

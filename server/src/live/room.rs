@@ -350,13 +350,3 @@ pub struct Unwritten {
     pub last: Position,
     pub title: Option<String>,
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_message_to_a_room_is_small() {
-        assert!(size_of::<ToRoom>() <= 80, "{} bytes", size_of::<ToRoom>());
-    }
-}

@@ -252,7 +252,7 @@ fn refurnish() -> String {
     let fill =
         TABLES.iter().map(|table| format!("INSERT INTO main.{table} SELECT * FROM temp.kept_{table};"));
     let body: String = empty.chain(fill).collect();
-    format!("BEGIN; PRAGMA defer_foreign_keys = ON; {body} DELETE FROM seen; COMMIT;")
+    format!("BEGIN; {body} DELETE FROM seen; COMMIT;")
 }
 
 fn people() -> Vec<MemberId> {

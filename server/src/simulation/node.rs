@@ -135,6 +135,7 @@ fn settings() -> Settings {
             watched_runs: 8,
         },
         frames_per_s: 10_000,
+        trusted_proxies: Vec::new(),
         connections: 100,
         default_model: "stops/markdown".to_owned(),
         version: "simulated",

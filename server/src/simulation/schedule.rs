@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 const REST_LIMIT: Duration = Duration::from_secs(60);
 const REST_LOOK: Duration = Duration::from_millis(200);
 /// How long things may go wrong; many short schedules find more than a few long ones.
-const STORMS_MS: [u64; 10] = [800, 800, 800, 800, 800, 1_600, 1_600, 1_600, 3_000, 8_000];
+const STORMS_MS: [u64; 10] = [600, 600, 600, 600, 600, 600, 1_200, 1_200, 2_000, 5_000];
 const MODELS: [&str; 4] = ["stops/markdown", "stops/tools", "runs-on/markdown", "runs-on/tools"];
 
 /// What a schedule came to.

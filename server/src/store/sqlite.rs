@@ -18,6 +18,8 @@ const LOCK_WAIT_MS_MAX: u64 = 2_000;
 /// How long a call waits for its turn behind others of this process.
 const TURN_WAIT_MS_MAX: u64 = 10_000;
 const READERS: u32 = 4;
+/// Negative: KiB. What the readers look at is in the operating system's cache as well, which all of them share.
+const READER_CACHE: &str = "-256";
 const CACHED_STATEMENTS: usize = 200;
 /// The write-ahead log is cut back to this after a checkpoint.
 const LOG_BYTES_KEPT: &str = "67108864";
@@ -52,7 +54,8 @@ impl Sqlite {
             .pragma("wal_autocheckpoint", LOG_PAGES_CHECKPOINT)
             .statement_cache_capacity(CACHED_STATEMENTS);
         let writer = pool(1).connect_with(options.clone()).await?;
-        let readers = pool(READERS).connect_with(options.pragma("query_only", "ON")).await?;
+        let reading = options.pragma("query_only", "ON").pragma("cache_size", READER_CACHE);
+        let readers = pool(READERS).connect_with(reading).await?;
         Ok(Sqlite { writer, readers })
     }
 

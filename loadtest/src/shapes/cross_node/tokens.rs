@@ -1,6 +1,6 @@
 //! Runs that are driven on one node and watched on both.
 
-use super::{SHAPE, Written, member};
+use super::{SHAPE, Used, Written, member, micros};
 use crate::{
     bench::{Lab, TOKENS_PER_SECOND},
     client::{Client, ConnectOptions},
@@ -8,10 +8,14 @@ use crate::{
     cluster::Cluster,
     report::{Bound, Figure},
     services::Postgres,
-    shapes::run_load::{TokenTally, WatchedRuns},
+    shapes::{
+        cpus_of,
+        run_load::{TokenTally, WatchedRuns},
+        used_since,
+    },
     tasks::Tasks,
 };
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use promptroom_protocol::{RunCursor, RunId, ServerFrame};
 use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -21,8 +25,8 @@ use tokio::time::sleep_until;
 
 /// Each of a person of its own, so that nobody's limit is met.
 const RUNS: usize = 20;
-/// All are under way by then.
-const STARTED_WITHIN: Duration = Duration::from_secs(2);
+/// Within which all are under way and watched, once their rooms are there.
+const STARTED_WITHIN: Duration = Duration::from_secs(5);
 /// What is due at the end of the window is read by then.
 const READ_WITHIN: Duration = Duration::from_millis(500);
 
@@ -34,10 +38,19 @@ struct Watched {
     /// On the last node: the other one, where there are two.
     far: Arc<TokenTally>,
     written: Written,
+    /// Within the window.
+    used: Used,
     tokens: u64,
     output_bytes: u64,
     /// Payload and row, of chunks and of the final records.
     stored_bytes: u64,
+}
+
+impl Watched {
+    /// Tokens of the window.
+    fn read(&self) -> f64 {
+        self.near.tokens.load(Relaxed).max(1) as f64
+    }
 }
 
 pub(super) async fn measure(lab: &Lab, alone: &Cluster, pair: &Cluster) -> Result<Vec<Figure>> {
@@ -63,6 +76,9 @@ pub(super) async fn measure(lab: &Lab, alone: &Cluster, pair: &Cluster) -> Resul
         })
         .required(Bound::AtMost(3.0))
         .note("chunks and the final records, with what Postgres adds to a row"),
+        beside("CPU of the nodes a token", "µs", |watched| micros(watched.used.nodes) / watched.read()),
+        beside("CPU of Postgres a token", "µs", |watched| micros(watched.used.postgres) / watched.read()),
+        beside("CPU of Redis a token", "µs", |watched| micros(watched.used.redis) / watched.read()),
         beside("rows written a token", "", |watched| {
             watched.written.rows as f64 / watched.tokens.max(1) as f64
         }),
@@ -75,6 +91,10 @@ pub(super) async fn measure(lab: &Lab, alone: &Cluster, pair: &Cluster) -> Resul
 
 async fn watch(lab: &Lab, cluster: &Cluster) -> Result<Watched> {
     const TOTAL: &str = "SELECT coalesce(sum(octet_length(bytes)), 0)::bigint FROM run_outputs";
+    let mut rooms = Vec::new();
+    for number in 0..RUNS {
+        rooms.push(seat(cluster, number).await?);
+    }
     let before = Written::so_far(lab, &cluster.postgres).await?;
     let from = Stamp::now().after(STARTED_WITHIN + lab.warm_up);
     let near = Arc::new(TokenTally::new(from, lab.window));
@@ -82,8 +102,8 @@ async fn watch(lab: &Lab, cluster: &Cluster) -> Result<Watched> {
     let last = cluster.nodes.len() - 1;
     let mut watching = Tasks::default();
     let mut runners = Vec::new();
-    for number in 0..RUNS {
-        let (runner, run) = start(lab, cluster, number).await?;
+    for (number, mut runner) in rooms.into_iter().enumerate() {
+        let run = runner.run(Some(&format!("load/{}", lab.run_model()))).await?.id;
         let room = room(number);
         for (node, tally) in [(0, &near), (last, &far)] {
             let viewer = member(cluster, node, &room).await?;
@@ -96,6 +116,12 @@ async fn watch(lab: &Lab, cluster: &Cluster) -> Result<Watched> {
         }
         runners.push((runner, run));
     }
+    ensure!(Stamp::now() < from, "the runs were not under way within {STARTED_WITHIN:?}");
+    sleep_until(near.from().instant()).await;
+    let cpus_before = cpus_of(&cluster.accounts())?;
+    sleep_until(near.until().instant()).await;
+    let mut used = Used::default();
+    used.add(&used_since(&cpus_before, &cpus_of(&cluster.accounts())?));
     sleep_until(near.until().after(READ_WITHIN).instant()).await;
     let chunks = stored(&cluster.postgres, "run_chunks")?;
     for (mut runner, run) in runners {
@@ -108,6 +134,7 @@ async fn watch(lab: &Lab, cluster: &Cluster) -> Result<Watched> {
         near,
         far,
         written,
+        used,
         tokens: output_bytes / Stamp::TEXT_BYTES as u64,
         output_bytes,
         stored_bytes: chunks + stored(&cluster.postgres, "run_outputs")?,
@@ -118,16 +145,15 @@ fn room(number: usize) -> String {
     format!("cross-run-{number}")
 }
 
-/// A run in a room of its own, started by a person of its own on the first node.
-async fn start(lab: &Lab, cluster: &Cluster, number: usize) -> Result<(Client, RunId)> {
+/// A person of its own in a room of its own on the first node, who will press Run there.
+async fn seat(cluster: &Cluster, number: usize) -> Result<Client> {
     let node = &cluster.nodes[0];
     let room = room(number);
     node.prompt(&room).await?;
     let options = ConnectOptions::page(&node.mint(&room)?);
     let mut client = Client::connect(&node.base(), &room, &options).await?;
     client.join().await?;
-    let run = client.run(Some(&format!("load/{}", lab.run_model()))).await?.id;
-    Ok((client, run))
+    Ok(client)
 }
 
 async fn view(mut client: Client, run: RunId, tally: &TokenTally) -> Result<()> {

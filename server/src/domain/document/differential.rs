@@ -1,6 +1,6 @@
 //! The document beside real Yjs: random sessions of several people, delivered in disorder and more than once.
 
-use super::{ApplyError, Document, FrameRefusal};
+use super::{ApplyError, Document, FrameRefusal, Sleeper};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
@@ -10,6 +10,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 const PEERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/peers");
 const SEED: u64 = 20_261_124;
 const ROUNDS: usize = 2_000;
+/// The server's document rests and wakes up after so many frames.
+const FRAMES_AWAKE: usize = 10;
 
 /// A Node process that speaks JSON lines and ends with its owner.
 pub(super) struct Peer {
@@ -63,15 +65,23 @@ pub(super) fn bytes(value: &Value) -> Vec<u8> {
 }
 
 /// Delivers frames as they come and those that were refused for now again, until all are in.
-fn deliver(document: &mut Document, frames: Vec<Vec<u8>>) -> usize {
+fn deliver(sleeper: &mut Sleeper, frames: Vec<Vec<u8>>) -> usize {
     let mut waiting = frames;
-    let mut redelivered = 0;
+    let (mut redelivered, mut delivered) = (0, 0);
     while !waiting.is_empty() {
         let before = waiting.len();
-        waiting.retain(|frame| match document.apply(frame) {
-            Ok(_) => false,
-            Err(ApplyError::Refused(FrameRefusal::Missing)) => true,
-            Err(other) => panic!("a legitimate frame was refused: {other:?} {frame:02x?}"),
+        waiting.retain(|frame| {
+            delivered += 1;
+            if delivered % FRAMES_AWAKE == 0 {
+                // The first look is too early.
+                let rests = [sleeper.rest(), sleeper.rest()];
+                assert_eq!(rests, [false, true], "it rests, and reads back as it is");
+            }
+            match sleeper.wake().expect("it wakes up").apply(frame) {
+                Ok(_) => false,
+                Err(ApplyError::Refused(FrameRefusal::Missing)) => true,
+                Err(other) => panic!("a legitimate frame was refused: {other:?} {frame:02x?}"),
+            }
         });
         redelivered += waiting.len();
         assert!(waiting.len() < before, "{} legitimate frames never fit", waiting.len());
@@ -93,8 +103,10 @@ fn server_and_clients_end_equal_however_frames_are_delivered() {
         let delivered: Vec<Vec<u8>> =
             session["frames"].as_array().expect("frames").iter().map(bytes).collect();
         frames += delivered.len();
-        let mut document = Document::load(round as u64, None, [].into_iter()).expect("an empty document");
-        redelivered += deliver(&mut document, delivered);
+        let empty = Document::load(round as u64, None, [].into_iter()).expect("an empty document");
+        let mut sleeper = Sleeper::new(empty);
+        redelivered += deliver(&mut sleeper, delivered);
+        let document = sleeper.wake().expect("it wakes up");
         let client = bytes(&session["state"]);
         assert_eq!(document.apply(&client), Ok(super::Applied::Nothing), "seed {seed}, round {round}");
         let theirs = Document::load(1, Some(&client), [].into_iter()).expect("a client's state loads");

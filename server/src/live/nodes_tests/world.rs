@@ -24,7 +24,7 @@ use crate::domain::{
 };
 use crate::model::{Models, ModelsConfig};
 use crate::store::{CreateOutcome, NewPrincipal, NewPrompt, NodeId, PrincipalKind, SecretHash, Store};
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use promptroom_protocol::{
     LineageId, MemberId, Person, PromptId, Reader, RequestId, Role, Seq, ServerFrame, SyncStep, put_bytes,
     put_varint,
@@ -193,7 +193,7 @@ impl Node {
         let request = RequestId(Uuid::nil());
         let member = Arc::new(Member::new(socket, person, person.role.rights(), true, session, request));
         let (room, _) = self.hub.enter(self.prompt, &member).await.unwrap();
-        let state_vector = Bytes::from(document.state_vector());
+        let state_vector = document.state_vector().into_boxed_slice();
         let join = |reply| ToRoom::Join { member: member.clone(), have, state_vector, reply };
         let caught = room.ask(join).await.unwrap().unwrap();
         let mut client = Client {

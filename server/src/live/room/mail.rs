@@ -21,13 +21,13 @@ pub enum ToRoom {
     Join {
         member: Arc<Member>,
         have: Option<Seq>,
-        state_vector: Bytes,
+        state_vector: Box<[u8]>,
         reply: oneshot::Sender<Result<Caught, Refusal>>,
     },
     /// A stock client's SyncStep1.
     Ask {
         member: Arc<Member>,
-        state_vector: Bytes,
+        state_vector: Box<[u8]>,
         reply: oneshot::Sender<Result<Caught, Refusal>>,
     },
     Update {

@@ -8,7 +8,7 @@ mod seats;
 use super::{Reached, Room, RoomLimits, ToRoom, behind::Behind, known_runs::KnownRuns};
 use crate::bus::Bus;
 use crate::domain::{
-    document::{Broken, Document},
+    document::{Broken, Document, Sleeper},
     log::{Log, Position, SocketId},
     presence::Presence,
     prompt::shown_title,
@@ -67,7 +67,7 @@ pub struct Around {
 pub struct Owner {
     room: Arc<Room>,
     mailbox: mpsc::Receiver<ToRoom>,
-    document: Document,
+    document: Sleeper,
     around: Around,
     seats: BTreeMap<SocketId, Seat>,
     title: String,
@@ -136,7 +136,7 @@ impl Owner {
             room: room.clone(),
             mailbox,
             title: start.title,
-            document: start.document,
+            document: Sleeper::new(start.document),
             around,
             seats: BTreeMap::new(),
             title_heard: false,
@@ -234,7 +234,8 @@ impl Owner {
                 let _gone = reply.send(edited);
             }
             ToRoom::Read { reply } => {
-                let _gone = reply.send(self.document.content().map_err(|broken| self.broken(broken)));
+                let content = self.document.wake().and_then(|document| document.content());
+                let _gone = reply.send(content.map_err(|broken| self.broken(broken)));
             }
             ToRoom::Cut { ask, reply } => {
                 let _gone = reply.send(self.cut(&ask));
@@ -301,7 +302,7 @@ impl Owner {
 
     /// Whether the document's title has changed.
     fn takes_title(&mut self) -> bool {
-        match self.document.title().map(|title| shown_title(&title)) {
+        match self.document.wake().and_then(|document| document.title()).map(|title| shown_title(&title)) {
             Ok(title) if title != self.title => {
                 self.title = title;
                 true
@@ -320,9 +321,17 @@ impl Owner {
         self.around.keeper.hand_over(&self.room);
     }
 
+    /// A room in which nothing happens keeps no more of its document than its bytes.
+    fn let_rest(&mut self) {
+        if self.document.rest() {
+            self.whole = None;
+        }
+    }
+
     /// Forgets who is gone; whether the room itself may go.
     fn expire(&mut self) -> bool {
         self.clear_seats();
+        self.let_rest();
         let expired = self.room.presence.lock().expire(now_ms());
         if expired {
             self.presence_changed();
@@ -358,5 +367,22 @@ impl Owner {
         tracing::error!(prompt.id = %self.room.prompt, %broken, "the room restarts");
         self.room.end(Refusal::RoomRestarted);
         Refusal::RoomRestarted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<F>(_serve: impl FnOnce(Owner) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// Most open rooms are at rest; each has these, and a mailbox that is never smaller than 32 messages.
+    #[test]
+    fn what_an_open_room_keeps_is_small() {
+        assert!(size_of_future(Owner::serve) <= 1_152, "{}", size_of_future(Owner::serve));
+        assert!(size_of::<Room>() <= 672, "{}", size_of::<Room>());
+        assert!(size_of::<ToRoom>() <= 56, "{}", size_of::<ToRoom>());
     }
 }

@@ -17,6 +17,10 @@ const APPLY_LIMIT: Duration = Duration::from_millis(500);
 
 impl Owner {
     pub(super) fn update(&mut self, member: &Member, update: &[u8], whole: bool) {
+        if let Err(broken) = self.document.wake() {
+            self.broken(broken);
+            return;
+        }
         let room = self.room.clone();
         let rights = room.hold_rights();
         if !member.rights().edit {
@@ -24,7 +28,8 @@ impl Owner {
             return self.read_only(member, update, whole);
         }
         let begun = Instant::now();
-        let applied = self.document.apply(update);
+        let awake = self.document.wake().map_err(ApplyError::from);
+        let applied = awake.and_then(|document| document.apply(update));
         if begun.elapsed() > APPLY_LIMIT {
             // It is in, or was refused; but whoever sends such things does not go on doing so on this socket.
             tracing::warn!(prompt.id = %self.room.prompt, bytes = update.len(), "an edit took too long to merge");
@@ -85,7 +90,12 @@ impl Owner {
             member.close(Refusal::EditOutOfStep);
         } else if seat.synced || whole {
             seat.asked_again = true;
-            member.send(ServerFrame::Sync(SyncStep::Step1(&self.document.state_vector())).encode());
+            match self.document.wake().map(|document| document.state_vector()) {
+                Ok(known) => member.send(ServerFrame::Sync(SyncStep::Step1(&known)).encode()),
+                Err(broken) => {
+                    self.broken(broken);
+                }
+            }
         }
     }
 
@@ -112,14 +122,16 @@ impl Owner {
         }
     }
 
-    pub(super) fn cut(&self, ask: &CutAsk) -> Result<Cut, Refusal> {
-        let content = self.document.content().map_err(|broken| self.broken(broken))?;
+    pub(super) fn cut(&mut self, ask: &CutAsk) -> Result<Cut, Refusal> {
+        let content = self.document.wake().and_then(|document| document.content());
+        let content = content.map_err(|broken| self.broken(broken))?;
         prompt::cut(&content, ask.variant.as_deref(), ask.inputs.as_deref(), &ask.overrides)
             .map_err(|refusal| Refusal::RunBadRequest { detail: refusal.to_string() })
     }
 
     pub(super) fn edit(&mut self, patch: &ContentPatch) -> Result<Position, Refusal> {
-        let update = match self.document.edit(patch) {
+        let awake = self.document.wake().map_err(EditRefusal::from);
+        let update = match awake.and_then(|document| document.edit(patch)) {
             Ok(update) => update,
             Err(EditRefusal::Broken(broken)) => return Err(self.broken(broken)),
             Err(EditRefusal::TooLarge) => return Err(self.refusal(FrameRefusal::TooLarge)),

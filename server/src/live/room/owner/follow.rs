@@ -5,7 +5,7 @@
 //! missing is read from the store, by one task at a time.
 
 use super::Owner;
-use crate::domain::refusal::Refusal;
+use crate::domain::{document::ApplyError, refusal::Refusal};
 use crate::live::room::{Fetched, Room, ToRoom};
 use crate::store::{RowsAfter, Store};
 use bytes::Bytes;
@@ -204,7 +204,8 @@ impl Owner {
             self.follow.beyond.put(seq, row);
             return;
         }
-        if let Err(error) = self.document.apply_durable(&row) {
+        let awake = self.document.wake().map_err(ApplyError::from);
+        if let Err(error) = awake.and_then(|document| document.apply_durable(&row)) {
             tracing::error!(prompt.id = %self.room.prompt, seq = seq.0, %error, "a stored row does not fit; the room restarts");
             self.room.end(Refusal::RoomRestarted);
             return;

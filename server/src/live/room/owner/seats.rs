@@ -2,7 +2,7 @@
 
 use super::{Owner, Seat};
 use crate::domain::{
-    document::Broken,
+    document::{ApplyError, Broken},
     log::Position,
     presence::{Heard, Holder, PresenceError},
     refusal::Refusal,
@@ -28,6 +28,8 @@ impl Owner {
             let log = self.room.log.lock();
             (log.head(), log.head_seq())
         };
+        let known = self.document.wake().map(|document| document.state_vector());
+        let state_vector = known.map_err(|broken| self.broken(broken))?.into();
         let rights_epoch = {
             let rights = self.room.hold_rights();
             self.room.members.lock().insert(member.socket, member.clone());
@@ -40,7 +42,6 @@ impl Owner {
         let seat =
             Seat { member: member.clone(), entered_at, client: None, synced: false, asked_again: false };
         self.seats.insert(member.socket, seat);
-        let state_vector = self.document.state_vector().into();
         Ok(Entered { head, rights_epoch, runs: self.room.runs(), state_vector })
     }
 
@@ -79,7 +80,7 @@ impl Owner {
         have: Option<Seq>,
         state_vector: &[u8],
     ) -> Result<Caught, Refusal> {
-        if !member.rights().edit && self.document.lacks(state_vector).map_err(|error| self.refusal(error))? {
+        if !member.rights().edit && self.lacks(state_vector)? {
             // It wrote when it still might: what it holds can neither be taken nor be built upon.
             return Err(Refusal::Forbidden { what: "edit this prompt" });
         }
@@ -115,13 +116,22 @@ impl Owner {
                 vec![self.whole(position).map_err(|broken| self.broken(broken))?]
             }
             None => {
-                let diff = self.document.diff(state_vector).map_err(|error| self.refused(error))?;
+                let awake = self.document.wake().map_err(ApplyError::from);
+                let diff = awake.and_then(|document| document.diff(state_vector));
+                let diff = diff.map_err(|error| self.refused(error))?;
                 vec![ServerFrame::Sync(SyncStep::Step2(&diff)).encode()]
             }
         };
         tracing::trace!(socket = member.socket.0, frames = frames.len(), "caught up");
-        let state_vector = self.document.state_vector().into();
+        let known = self.document.wake().map(|document| document.state_vector());
+        let state_vector = known.map_err(|broken| self.broken(broken))?.into();
         Ok(Caught { frames, position, head, are_rows, state_vector, told: Vec::new(), people: Vec::new() })
+    }
+
+    fn lacks(&mut self, state_vector: &[u8]) -> Result<bool, Refusal> {
+        let lacks = self.document.wake().map(|document| document.lacks(state_vector));
+        let lacks = lacks.map_err(|broken| self.broken(broken))?;
+        lacks.map_err(|refusal| self.refusal(refusal))
     }
 
     /// The whole document as one frame, encoded once for all who come at this position.
@@ -131,7 +141,7 @@ impl Owner {
         {
             return Ok(frame.clone());
         }
-        let frame = ServerFrame::Sync(SyncStep::Step2(&self.document.encode_all()?)).encode();
+        let frame = ServerFrame::Sync(SyncStep::Step2(&self.document.wake()?.encode_all()?)).encode();
         self.whole = Some((position, frame.clone()));
         Ok(frame)
     }
