@@ -26,10 +26,10 @@ use std::collections::BTreeMap;
 /// Of each of the tests that run side by side.
 const SCHEDULES: u64 = 5_000;
 const SCHEDULES_ALONE: u64 = 500;
-/// Seeds that find what was broken on purpose, each one of the invariants: frames that are acknowledged and not logged,
-/// or told as saved before they are durable (4); readers that are not rewound by a claim (96); a run's row that is
-/// written without its guard by a driver that was taken for dead (163).
-const FOUND: [u64; 4] = [4, 14, 69, 434];
+/// Seeds that find what was broken on purpose, each one of the invariants: frames that are told as saved before they
+/// are durable (1), or acknowledged and not logged (2); readers that are not rewound by a claim, and a run's row that is
+/// written without its guard by a driver that was taken for dead (69).
+const FOUND: [u64; 3] = [1, 2, 69];
 
 #[allow(
     clippy::disallowed_methods,

@@ -5,6 +5,7 @@
 //! A reader keeps its own cursor and a bell; the tape only rings. So a thousand readers cost a thousand bells,
 //! and one that never reads costs nothing more.
 
+mod ahead;
 mod reader;
 
 pub use reader::{Next, Reader};
@@ -15,6 +16,7 @@ use crate::domain::{
     run::Stage,
 };
 use crate::store::{FollowedRun, StoredRecord};
+use ahead::Ahead;
 use parking_lot::Mutex;
 use promptroom_protocol::{BlockKind, Epoch, Offset, PromptId, RunCursor, RunId, RunState, RunSummary};
 use std::{
@@ -52,6 +54,7 @@ struct Written {
     output: Output,
     /// The epoch of the driver on this node, as long as it may write.
     driver: Option<Epoch>,
+    ahead: Ahead,
 }
 
 /// What a look into the store brought to a tape.
@@ -73,17 +76,17 @@ impl Tape {
     /// For a run that is driven here, in the epoch of its output.
     pub fn driven(run: &RunSummary, output: Output, bus: &Bus) -> Arc<Tape> {
         let driver = Some(output.epoch());
-        Tape::new(run, Written { output, driver }, bus)
+        Tape::new(run, Written { output, driver, ahead: Ahead::default() }, bus)
     }
 
     /// For a run that is over.
     pub fn over(run: &RunSummary, output: Output, bus: &Bus) -> Arc<Tape> {
-        Tape::new(run, Written { output, driver: None }, bus)
+        Tape::new(run, Written { output, driver: None, ahead: Ahead::default() }, bus)
     }
 
     /// For a run that is driven elsewhere, or by nobody just now: nothing is known of its output yet.
     pub fn followed(run: &RunSummary, bus: &Bus) -> Arc<Tape> {
-        Tape::new(run, Written { output: Output::new(run.id), driver: None }, bus)
+        Tape::new(run, Written { output: Output::new(run.id), driver: None, ahead: Ahead::default() }, bus)
     }
 
     fn new(run: &RunSummary, written: Written, bus: &Bus) -> Arc<Tape> {
@@ -131,6 +134,7 @@ impl Tape {
             }
             written.driver = Some(output.epoch());
             written.output = output;
+            written.ahead.clear();
         }
         self.note(run);
         self.ring();
@@ -187,8 +191,14 @@ impl Tape {
             if written.driver.is_some() {
                 return Taken::Known;
             }
-            let pieces = pieces.into_iter().map(|piece| (piece.block, piece.kind, piece.bytes));
-            written.output.take(epoch, offset, pieces)
+            let Written { output, ahead, .. } = &mut *written;
+            let taken = ahead::take(output, epoch, offset, &pieces);
+            match taken {
+                Taken::Grown => ahead.give(output),
+                Taken::Gap => ahead.put(epoch, offset, pieces),
+                Taken::Known => {}
+            }
+            taken
         };
         if taken == Taken::Grown {
             self.ring();
@@ -204,7 +214,7 @@ impl Tape {
             if written.driver.is_some() {
                 return Followed::Driven;
             }
-            let output = &mut written.output;
+            let Written { output, ahead, .. } = &mut *written;
             let before = cursor(output);
             for claim in &found.claims {
                 output.withdraw(claim.epoch, claim.start);
@@ -213,6 +223,7 @@ impl Tape {
                 let piece = (record.block, record.kind, record.bytes);
                 output.take(found.epoch, record.offset, [piece]);
             }
+            ahead.give(output);
             (before, cursor(output), followed(output, found.epoch, found.stored, found.state))
         };
         if before != after {
