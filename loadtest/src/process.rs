@@ -108,6 +108,13 @@ impl Process {
         Account::of(self.child.id())
     }
 
+    /// Ends it at once, as a power cut would, and waits until it is gone.
+    pub fn kill(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
     /// Asks it to end and waits; after a while it is killed.
     pub fn stop(mut self) -> Result<()> {
         if let Ok(pid) = i32::try_from(self.child.id())

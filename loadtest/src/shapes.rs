@@ -1,5 +1,6 @@
 //! The loads, one file each; every one answers with figures.
 
+mod coming;
 mod cross_node;
 mod first_token;
 mod idle;
@@ -39,12 +40,14 @@ pub enum Shape {
     Saved,
     /// What a reader costs that does not read.
     Slow,
+    /// A large document opened by many at once; everybody coming back after the server was killed.
+    Coming,
     /// From one node to another, beside one node alone; and what that costs the database.
     CrossNode,
 }
 
 impl Shape {
-    pub const ALL: [Shape; 9] = [
+    pub const ALL: [Shape; 10] = [
         Shape::Idle,
         Shape::Typing,
         Shape::Rooms,
@@ -53,6 +56,7 @@ impl Shape {
         Shape::FirstToken,
         Shape::Saved,
         Shape::Slow,
+        Shape::Coming,
         Shape::CrossNode,
     ];
 
@@ -66,6 +70,7 @@ impl Shape {
             Shape::FirstToken => first_token::measure(lab).await,
             Shape::Saved => saved::measure(lab).await,
             Shape::Slow => slow::measure(lab).await,
+            Shape::Coming => coming::measure(lab).await,
             Shape::CrossNode => cross_node::measure(lab).await,
         }
     }

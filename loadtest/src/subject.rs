@@ -18,6 +18,8 @@ use tokio::time::{Instant, sleep};
 const START_PATIENCE: Duration = Duration::from_secs(20);
 const PROBE_INTERVAL: Duration = Duration::from_millis(50);
 
+const LANES: &str = "lanes.toml";
+
 /// How the product is started.
 #[derive(Clone, Debug)]
 pub struct SubjectOptions {
@@ -50,23 +52,20 @@ impl Subject {
     /// Starts the server with the lane `load` at `upstream` and waits until it is ready.
     pub async fn start(options: &SubjectOptions, upstream: SocketAddr, models: &[String]) -> Result<Subject> {
         let data = TempDir::with_prefix_in("promptroom-bench-", &options.scratch)?;
-        let lanes = data.path().join("lanes.toml");
-        write_lanes(&lanes, upstream, models)?;
+        write_lanes(&data.path().join(LANES), upstream, models)?;
         let address = free_address()?;
         let token = new_token(options, data.path(), "load")?;
-        let log = std::fs::File::create(data.path().join("server.log"))?;
-        let mut command = Command::new(&options.binary);
-        command
-            .arg("serve")
-            .env("PROMPTROOM_LISTEN", address.to_string())
-            .env("PROMPTROOM_DATA_DIR", data.path())
-            .env("PROMPTROOM_LANES", &lanes)
-            .envs(options.variables.iter().map(|(name, value)| (name, value)))
-            .stderr(log);
-        let process = Process::start(&mut command)?;
+        let process = launch(options, address, data.path())?;
         let subject = Subject { process, address, token, options: options.clone(), data };
         subject.wait_until_ready().await?;
         Ok(subject)
+    }
+
+    /// Kills it without a warning and starts it again, on the same address and data; waits until it is ready.
+    pub async fn kill_and_start(&mut self) -> Result<()> {
+        self.process.kill()?;
+        self.process = launch(&self.options, self.address, self.data.path())?;
+        self.wait_until_ready().await
     }
 
     /// A new API token of its own principal.
@@ -119,6 +118,18 @@ impl Subject {
         let log = std::fs::read_to_string(self.data.path().join("server.log")).unwrap_or_default();
         anyhow::bail!("the server was not ready within {START_PATIENCE:?}:\n{log}")
     }
+}
+
+fn launch(options: &SubjectOptions, address: SocketAddr, data: &Path) -> Result<Process> {
+    let mut command = Command::new(&options.binary);
+    command
+        .arg("serve")
+        .env("PROMPTROOM_LISTEN", address.to_string())
+        .env("PROMPTROOM_DATA_DIR", data)
+        .env("PROMPTROOM_LANES", data.join(LANES))
+        .envs(options.variables.iter().map(|(name, value)| (name, value)))
+        .stderr(std::fs::File::create(data.join("server.log"))?);
+    Process::start(&mut command)
 }
 
 impl Reference {
