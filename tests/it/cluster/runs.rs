@@ -7,6 +7,7 @@ use promptroom_loadtest::{
     events::Events,
     http,
     run_reader::RunReader,
+    tasks::Tasks,
     upstream::{StreamEnd, numbered_text},
 };
 use promptroom_protocol::{Action, Role, RunId, RunState};
@@ -165,13 +166,17 @@ async fn a_database_that_stands_still_for_longer_than_a_claim_takes_nobodys_run(
     let (cluster, upstream, api) = two_nodes().await?;
     let tokens = silence.as_secs() * 50 + 500;
     let model = format!("double/paced-50-{tokens}");
-    let mut watching = Vec::new();
+    let mut watching = Tasks::default();
     for node in 0..2 {
         let run = cluster.api(node, api.token()).run(PROMPT, &model).await?.id;
         // Each from the node that does not drive it.
         let (mut client, mut reader) = watcher(&cluster.ws(1 - node), api.token(), run).await?;
         read_bytes(&mut client, &mut reader, 80).await?;
-        watching.push((client, reader));
+        // All the time: whoever reads nothing for a minute is hung up.
+        watching.start(async move {
+            client.read_to_end(&mut reader).await?;
+            Ok(reader)
+        });
     }
     let place = Place { doors: cluster.doors(), prompt: "frozen".to_owned(), token: api.token().to_owned() };
     let crowd = Crowd::gather(&place, 4, &mut seeded()).await?;
@@ -180,8 +185,7 @@ async fn a_database_that_stands_still_for_longer_than_a_claim_takes_nobodys_run(
     sleep(silence).await;
     cluster.postgres.resume()?;
     crowd.settle().await?;
-    for (client, reader) in &mut watching {
-        client.read_to_end(reader).await?;
+    for reader in watching.all().await? {
         ensure!(reader.rewinds().is_empty(), "a run was taken: {:?}", reader.rewinds());
         ensure!(reader.bytes() == numbered_text(tokens).as_bytes(), "{} bytes", reader.bytes().len());
         let over = until_over(&api, reader.run()).await?;
