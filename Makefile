@@ -12,12 +12,13 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 STAMPS := target/stamps
 TOOLS := target/tools
 VENV := .venv
+PREVIOUS := target/previous/promptroom
 NEXTEST := cargo-nextest@0.9.143
 CARGO_DENY := cargo-deny@0.20.2
 
 # Debian's packages that only a cluster on this machine, or only the tests need, as command:package.
 CLUSTER_PACKAGES := pg_ctlcluster:postgresql-15 redis-server:redis-server
-TEST_PACKAGES := chromium:chromium $(CLUSTER_PACKAGES)
+TEST_PACKAGES := chromium:chromium faketime:faketime haproxy:haproxy $(CLUSTER_PACKAGES)
 
 # How long `make soak` hurts a cluster at random; all else takes about as long.
 MINUTES ?= 60
@@ -29,7 +30,8 @@ export PATH := $(CURDIR)/$(TOOLS)/bin:$(PATH)
 export PROMPTROOM_TEST_PYTHON := $(CURDIR)/$(VENV)/bin/python
 export PROMPTROOM_TEST_SERVER := $(CURDIR)/target/debug/promptroom
 
-say = @printf '\n\033[1m== %s\033[0m\n' "$(1)"
+announce = printf '\n\033[1m== %s\033[0m\n' "$(1)"
+say = @$(announce)
 
 ##@ Using it
 .PHONY: help run cluster build clean
@@ -89,9 +91,9 @@ fmt-check: ## Is the Rust code formatted?
 deny: $(STAMPS)/cargo-deny ## Licences, sources and banned crates (installs cargo-deny, some minutes once)
 	cargo deny --locked check bans licenses sources
 
-test-rust: test-binaries $(STAMPS)/npm/tests/peers ## Unit and integration tests in Rust (they ask real Yjs for a second opinion)
+test-rust: $(PREVIOUS) test-binaries $(STAMPS)/npm/tests/peers ## Unit and integration tests in Rust (they ask real Yjs for a second opinion)
 	$(call say,Rust tests)
-	cargo nextest run --locked --workspace
+	cargo nextest run --locked --workspace $$([ -x $(PREVIOUS) ] && echo --run-ignored all)
 
 test-page: page ## Types, lints, unit tests, build and size of the page
 	$(call say,The page: types and lints)
@@ -141,6 +143,22 @@ $(STAMPS)/npm/%: %/package-lock.json
 test-binaries: toolchain page
 	$(call say,Building the tests and the server that they start)
 	cargo build --locked --workspace --all-targets
+
+# The server that runs beside this one while a deploy rolls on, at the commit that the file names. It shares what both
+# depend on; `test-binaries` puts the server of today in its place again.
+$(PREVIOUS): tests/previous-build
+	@commit=$$(<$<)
+	if ! git cat-file -e "$$commit^{commit}" 2>/dev/null; then
+	  echo "This clone has no $$commit: that two builds work side by side is not tested here (git fetch --unshallow)"
+	  exit 0
+	fi
+	$(call announce,Building the server as it was before: $$commit)
+	rm -rf $(@D)
+	mkdir -p $(@D)/source
+	git archive "$$commit" | tar -x -C $(@D)/source
+	cargo build --locked -p promptroom --manifest-path $(@D)/source/Cargo.toml --target-dir target
+	mv target/debug/promptroom $@
+	rm -rf $(@D)/source
 
 # Debian's packages come by apt-get where this runs as root; everybody else is told the line to run.
 test-tools: $(STAMPS)/nextest

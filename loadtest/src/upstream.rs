@@ -3,7 +3,7 @@
 mod script;
 mod stream;
 
-pub use script::{MODELS, numbered_text};
+pub use script::{MODELS, numbered_text, usage};
 pub use stream::{StreamEnd, StreamRecord};
 
 use crate::tasks::Tasks;

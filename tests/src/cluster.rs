@@ -1,6 +1,6 @@
 //! Several nodes with a Postgres and a Redis of their own, and a line that can fail between any two of them.
 
-use crate::{Api, FaultProxy, Postgres, Redis, Server, ServerSettings, Sql, last_lines};
+use crate::{Api, Build, FaultProxy, Postgres, Redis, Server, ServerSettings, Sql, last_lines};
 use anyhow::{Context, Result};
 use futures_util::future::try_join_all;
 use promptroom_protocol::Role;
@@ -26,6 +26,16 @@ impl ClusterSettings {
     /// The content of the lanes file of all nodes.
     pub fn lanes(self, toml: &str) -> Self {
         ClusterSettings { server: self.server.lanes(toml) }
+    }
+
+    /// All nodes are started as this build.
+    pub fn build(self, build: Build) -> Self {
+        ClusterSettings { server: self.server.build(build) }
+    }
+
+    /// The wall clock of each node can be moved.
+    pub fn movable_clocks(self) -> Result<Self> {
+        Ok(ClusterSettings { server: self.server.movable_clock()? })
     }
 
     pub async fn start(self, nodes: usize) -> Result<Cluster> {

@@ -160,7 +160,7 @@ impl Drop for Redis {
     }
 }
 
-fn free_address() -> Result<SocketAddr> {
+pub fn free_address() -> Result<SocketAddr> {
     for _ in 0..100 {
         let address = SocketAddr::from(([127, 0, 0, 1], rand::random_range(PORTS)));
         if TcpListener::bind(address).is_ok() {

@@ -13,12 +13,25 @@ use std::{
 use tempfile::TempDir;
 
 const READY_LINE: &str = "Promptroom is at http://";
+/// In the server's home: how far a movable clock is moved.
+const CLOCK_FILE: &str = "clock";
 
 /// What a test wants to be different from the defaults.
 #[derive(Clone, Debug, Default)]
 pub struct ServerSettings {
     environment: Vec<(String, String)>,
     lanes: Option<String>,
+    build: Build,
+}
+
+/// Which server is started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Build {
+    /// The one that is tested.
+    #[default]
+    This,
+    /// The one before it, which `tests/previous-build` names: what runs beside this one in a rolling deploy.
+    Previous,
 }
 
 impl ServerSettings {
@@ -33,11 +46,30 @@ impl ServerSettings {
         self
     }
 
+    pub fn build(mut self, build: Build) -> Self {
+        self.build = build;
+        self
+    }
+
+    /// Its wall clock can be moved with `Server::set_clock`; what counts only onwards is not touched.
+    pub fn movable_clock(self) -> Result<Self> {
+        let folders = fs::read_dir("/usr/lib")?.collect::<Result<Vec<_>, _>>()?;
+        let libraries = folders.into_iter().map(|folder| folder.path().join("faketime/libfaketimeMT.so.1"));
+        let library = libraries.into_iter().find(|path| path.is_file());
+        let library = library.context("libfaketime is missing (Debian: apt-get install libfaketime)")?;
+        Ok(self
+            .environment("LD_PRELOAD", library.display())
+            .environment("FAKETIME_TIMESTAMP_FILE", CLOCK_FILE)
+            .environment("FAKETIME_NO_CACHE", 1)
+            .environment("FAKETIME_DONT_FAKE_MONOTONIC", 1))
+    }
+
     pub async fn start(self) -> Result<Server> {
         let home = tempfile::Builder::new().prefix("promptroom-test-").tempdir()?;
         if let Some(lanes) = &self.lanes {
             fs::write(home.path().join("lanes.toml"), lanes)?;
         }
+        fs::write(home.path().join(CLOCK_FILE), "+0")?;
         let mut server = Server {
             settings: self,
             home,
@@ -167,6 +199,19 @@ impl Server {
         ready.with_context(|| format!("the server did not get ready; it said:\n{}", self.log()))
     }
 
+    /// Which build is started next time.
+    pub fn set_build(&mut self, build: Build) {
+        self.settings.build = build;
+    }
+
+    /// From now on its wall clock is this many seconds ahead of ours, or behind if negative.
+    pub fn set_clock(&self, ahead_s: i64) -> Result<()> {
+        // In one step: the server never reads half of it.
+        let (new, file) = (self.home.path().join("clock.new"), self.home.path().join(CLOCK_FILE));
+        fs::write(&new, format!("{ahead_s:+}"))?;
+        Ok(fs::rename(new, file)?)
+    }
+
     /// Whether it does not run, because it was killed or has ended by itself.
     pub fn has_ended(&mut self) -> Result<bool> {
         let Some(process) = &mut self.process else { return Ok(true) };
@@ -238,7 +283,7 @@ impl Server {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(binary());
+        let mut command = Command::new(self.settings.build.binary());
         command
             .env("PROMPTROOM_LISTEN", self.address.to_string())
             .env("PROMPTROOM_DATA_DIR", self.data_dir())
@@ -284,14 +329,20 @@ pub(crate) fn last_lines(text: &str, count: usize) -> String {
     lines[lines.len().saturating_sub(count)..].join("\n")
 }
 
-/// The server of the same build profile as this test: `target/<profile>/promptroom`.
-fn binary() -> PathBuf {
-    let test = std::env::current_exe().expect("a test knows its own path");
-    let profile =
-        test.ancestors().find(|path| path.join("deps").is_dir()).unwrap_or(Path::new("target/debug"));
-    let binary = profile.join("promptroom");
-    assert!(binary.is_file(), "{} is missing: build it first (`make test-rust` does)", binary.display());
-    binary
+impl Build {
+    /// The server of the same build profile as this test, `target/<profile>/promptroom`, or `target/previous/promptroom`.
+    fn binary(self) -> PathBuf {
+        let test = std::env::current_exe().expect("a test knows its own path");
+        let profile =
+            test.ancestors().find(|path| path.join("deps").is_dir()).unwrap_or(Path::new("target/debug"));
+        let folder = match self {
+            Build::This => profile.to_owned(),
+            Build::Previous => profile.with_file_name("previous"),
+        };
+        let binary = folder.join("promptroom");
+        assert!(binary.is_file(), "{} is missing: build it first (`make test` does)", binary.display());
+        binary
+    }
 }
 
 #[cfg(test)]

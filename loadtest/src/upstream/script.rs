@@ -70,7 +70,7 @@ pub fn numbered_text(tokens: u64) -> String {
 
 impl Script {
     /// `numbered-<tokens>`, `paced-<tokens a second>-<tokens>`, `stamped-…` alike, `cut-after-<tokens>`,
-    /// `unfinished-<tokens>`, `slow-start-<ms>`, `fail-<status>`.
+    /// `unfinished-<tokens>`, `slow-start-<ms>`, `fail-<status>`. What follows a dot only tells runs apart.
     pub fn parse(model: &str) -> Option<Script> {
         let plain = Script {
             first_after: Duration::ZERO,
@@ -82,6 +82,7 @@ impl Script {
             refuses: None,
         };
         let quick = Duration::from_millis(5);
+        let (model, _) = model.split_once('.').unwrap_or((model, ""));
         let (name, number) = model.rsplit_once('-')?;
         let number = number.parse::<u64>().ok().filter(|number| *number <= TOKENS_MAX)?;
         let script = match name.split_once('-').unwrap_or((name, "")) {

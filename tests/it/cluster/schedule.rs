@@ -28,7 +28,6 @@ const RUNNERS: usize = 2;
 const SHORT: Duration = Duration::from_secs(40);
 /// As many as a node has slots: all start at once only if every slot is free.
 const SLOTS: usize = 8;
-const MODEL: &str = "double/paced-100-300";
 const TOKENS: u64 = 300;
 /// A command whose answer never came is sent again until then.
 const ASK_LIMIT: Duration = Duration::from_secs(90);
@@ -163,7 +162,8 @@ impl Weather {
 /// 1–4, 13–18, 30 and 32, in any order and at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_goes_wrong_nothing_acknowledged_is_lost_doubled_or_paid_twice() -> Result<()> {
-    let (mut cluster, upstream) = with_double(NODES, ClusterSettings::default()).await?;
+    let settings = ClusterSettings::default().environment("PROMPTROOM_RUNS_PER_MEMBER", SLOTS);
+    let (mut cluster, upstream) = with_double(NODES, settings).await?;
     let kept = keeps_its_promises(&mut cluster, &upstream).await;
     if kept.is_err() {
         eprintln!("{}", cluster.account());
@@ -271,9 +271,12 @@ async fn ask_for_a_run(
     random: &mut StdRng,
     stop: &watch::Receiver<bool>,
 ) -> Result<Option<RunId>> {
-    let overrides = Overrides { model: Some(MODEL.to_owned()), ..Overrides::default() };
+    let id = Uuid::now_v7();
+    // A name of its own, so that the upstream's count of it can be told from all others.
+    let model = format!("double/paced-100-{TOKENS}.{}", id.simple());
+    let overrides = Overrides { model: Some(model), ..Overrides::default() };
     let action = Action::Run { variant: None, inputs: None, overrides };
-    let command = Command { id: CommandId(Uuid::now_v7()), action };
+    let command = Command { id: CommandId(id), action };
     let give_up_at = Instant::now() + ASK_LIMIT;
     let mut was_refused = true;
     while !(*stop.borrow() && was_refused) {
@@ -321,7 +324,7 @@ async fn check(cluster: &Cluster, place: &Place, reader: &RunReader) -> Result<(
 async fn all_slots_are_free(cluster: &Cluster, place: &Place) -> Result<()> {
     for number in 0..NODES {
         let mut waiting = Tasks::default();
-        for _ in 0..SLOTS / 2 {
+        for _ in 0..SLOTS {
             let api = cluster.api(number, &cluster.token(Role::Editor)?);
             let (door, place) = (cluster.ws(number), place.clone());
             waiting.start(async move {
