@@ -13,9 +13,11 @@ FROM rust:1.95-bookworm AS server
 WORKDIR /build
 COPY . .
 COPY --from=page /build/web/dist web/dist
+# Cargo goes by times, and what is cached may be of a build of other, younger files.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target \
-    cargo build --release --locked -p promptroom \
+    find . -path ./target -prune -o -type f -exec touch {} + \
+    && cargo build --release --locked -p promptroom \
     && cp target/release/promptroom /usr/local/bin/promptroom
 
 FROM debian:bookworm-slim

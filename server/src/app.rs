@@ -1,8 +1,9 @@
 //! What the program does, from its start to its end. The parts of a node are put together in `app/parts.rs`.
 
+mod files;
 mod lock;
 pub(crate) mod parts;
-mod stopping;
+pub(crate) mod stopping;
 
 use crate::config::{ConfigError, Options};
 use crate::edge::{
@@ -62,6 +63,7 @@ pub async fn run(options: Options, metrics: PrometheusHandle) -> anyhow::Result<
         )
         .into());
     }
+    files::allow_open_files(options.bounds.connections);
     let models = Arc::new(Models::open(options.models()?)?);
     // Before the schema is touched: another server may be using it.
     let _lock = lock_if_file(&options.database_url())?;
@@ -83,7 +85,8 @@ pub async fn run(options: Options, metrics: PrometheusHandle) -> anyhow::Result<
         told = until_signal() => told?,
         part = app.tasks.failed() => return Err(broken_down(part)),
     }
-    drain(&app, Duration::from_secs(options.drain_s)).await;
+    let again = async { drop(until_signal().await) };
+    drain(&app, Duration::from_secs(options.drain_s), again).await;
     if timeout(END_LIMIT, serving).await.is_err() {
         tracing::warn!("the listener did not end in time");
     }

@@ -12,6 +12,9 @@ use std::{
     path::PathBuf,
 };
 
+/// A room in which nothing happens is at rest after twice this at most.
+const ROOM_LOOK_MS: u64 = 5_000;
+
 /// A collaborative, real-time prompt playground that you host yourself.
 #[derive(Debug, Parser)]
 #[command(name = "promptroom", version)]
@@ -271,6 +274,7 @@ impl Bounds {
             document_bytes: self.document_bytes as usize,
             awareness_bytes: self.awareness_bytes as usize,
             idle_ms: self.room_idle_ms,
+            look_ms: ROOM_LOOK_MS,
         }
     }
 

@@ -16,7 +16,7 @@ mod followed;
 mod going;
 mod handover;
 mod heartbeat;
-mod upkeep;
+pub mod upkeep;
 mod place;
 mod recovery;
 mod billing;

@@ -12,6 +12,7 @@ mod postgres;
 mod column;
 mod people;
 mod access;
+mod seen;
 mod prompts;
 mod rooms;
 mod commit;
@@ -61,7 +62,8 @@ statements! {
 pub struct Store {
     db: Database,
     workspace: Arc<OnceCell<WorkspaceId>>,
-    seen: Arc<access::Seen>,
+    seen: Arc<seen::Seen>,
+    due: Arc<snapshots::Due>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -72,7 +74,7 @@ pub struct WorkspaceId(pub Uuid);
 pub struct SecretHash(pub [u8; 32]);
 
 /// One life of a server process: each start is a new node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(pub Uuid);
 
 /// One request to a provider, paid for once.
@@ -142,8 +144,20 @@ impl Store {
         self.db.close().await;
     }
 
+    /// A change of which nobody knows whether it was made is made once more: it must be one that does nothing twice.
+    async fn repeated<T, F: Future<Output = Result<T>>>(change: impl Fn() -> F) -> Result<T> {
+        match change().await {
+            // Who had no turn has not begun.
+            Err(StoreError::Unavailable(error)) if !matches!(error, sqlx::Error::PoolTimedOut) => {
+                tracing::debug!(%error, "a change is in doubt and made again");
+                change().await
+            }
+            done => done,
+        }
+    }
+
     fn on(db: Database) -> Store {
-        Store { db, workspace: Arc::new(OnceCell::new()), seen: Arc::default() }
+        Store { db, workspace: Arc::new(OnceCell::new()), seen: Arc::default(), due: Arc::default() }
     }
 }
 

@@ -33,6 +33,8 @@ async fn every_refusal_is_a_problem_with_a_stable_code() -> Result<()> {
         (api.request(Method::GET, "/nothing-here"), 404, "request.not_found"),
         (api.request(Method::PUT, "/prompts"), 405, "request.method"),
         (api.request(Method::POST, "/prompts").body("{"), 400, "request.bad"),
+        (api.request(Method::GET, "/prompts/%ff"), 400, "request.bad"),
+        (api.request(Method::POST, "/runs/a%fe/cancel"), 400, "request.bad"),
         (api.request(Method::POST, "/prompts").json(&json!({"slug": "No Slug"})), 422, "prompt.bad_slug"),
         (api.request(Method::GET, &format!("/runs/{}", Uuid::now_v7())), 404, "run.not_found"),
     ];
@@ -87,6 +89,38 @@ async fn a_run_asked_for_twice_with_one_key_is_one_run() -> Result<()> {
     ensure!(other.code == "request.idempotency_conflict", "{other:?}");
     let runs = api.get(&format!("/prompts/{prompt}/runs")).await?;
     ensure!(runs["runs"].as_array().is_some_and(|runs| runs.len() == 1), "{runs}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn of_two_requests_that_come_at_once_with_one_key_only_one_is_taken() -> Result<()> {
+    let server = ServerSettings::default().environment("PROMPTROOM_DEMO_PACE_MS", 0).start().await?;
+    let api = server.api(Role::Editor)?;
+    let prompts = [api.create_prompt("one").await?, api.create_prompt("two").await?];
+    let ask = async |prompt: &str, model: &str, key: &str| {
+        let request = api.request(Method::POST, &format!("/prompts/{prompt}/runs"));
+        let body = json!({"overrides": {"model": model}});
+        anyhow::Ok(request.header("idempotency-key", key).json(&body).send().await?.status().as_u16())
+    };
+    for round in 0..5 {
+        let (key, other) = (format!("prompts {round}"), format!("models {round}"));
+        let mut prompts_taken = futures_util::future::try_join_all([
+            ask(&prompts[0], "demo/markdown", &key),
+            ask(&prompts[1], "demo/markdown", &key),
+        ])
+        .await?;
+        let mut models_taken = futures_util::future::try_join_all([
+            ask(&prompts[0], "demo/markdown", &other),
+            ask(&prompts[0], "demo/tools", &other),
+        ])
+        .await?;
+        prompts_taken.sort_unstable();
+        models_taken.sort_unstable();
+        ensure!(
+            prompts_taken == [202, 409] && models_taken == [202, 409],
+            "{prompts_taken:?} {models_taken:?}"
+        );
+    }
     Ok(())
 }
 

@@ -9,6 +9,7 @@ mod restarts;
 mod abuse;
 mod api;
 mod rooms;
+mod rights;
 mod damage;
 mod copying;
 mod cluster;

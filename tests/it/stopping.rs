@@ -229,3 +229,24 @@ async fn a_viewer_can_watch_but_neither_run_nor_stop() -> Result<()> {
     tokio::time::timeout(PATIENCE, ann.client().cancel(run)).await??;
     Ok(())
 }
+
+#[tokio::test]
+async fn a_prompt_that_is_deleted_takes_its_runs_with_it() -> Result<()> {
+    let (server, upstream) = with_double(4).await?;
+    let api = server.api(Role::Editor)?;
+    let prompt = api.create_prompt("going").await?;
+    let run = api.run(&prompt, "double/paced-100-100000").await?.id;
+    upstream.wait_for(PATIENCE, |counts| counts.open == 1).await?;
+    ensure!(api.delete(&format!("/prompts/{prompt}")).await?.status() == 204);
+    upstream.wait_for(UPSTREAM_CLOSED_WITHIN, |counts| counts.open == 0).await?;
+    // One that is not yet over can be stopped again, though its prompt is gone.
+    let answer = api.request(reqwest::Method::POST, &format!("/runs/{run}/cancel")).send().await?;
+    ensure!(answer.status() == 200, "{answer:?}");
+    ensure!(
+        api.request(reqwest::Method::POST, &format!("/prompts/{prompt}/restore")).send().await?.status()
+            == 200
+    );
+    let over = until_state(&server, run, RunState::Cancelled).await?;
+    ensure!(over.stopped_by.is_some(), "nobody is named");
+    Ok(())
+}

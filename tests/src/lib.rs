@@ -34,7 +34,7 @@ pub use member::{Member, markers_in};
 pub use postgres::Postgres;
 pub use proxy::{FaultProxy, Way};
 pub use random::{minutes, rounds, seeded};
-pub use redis::Redis;
+pub use redis::{Redis, free_address};
 use server::last_lines;
 pub use server::{Build, Server, ServerSettings};
 pub use sql::{RowLock, Sql};

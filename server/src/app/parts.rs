@@ -20,6 +20,7 @@ use crate::live::{
     room::RoomLimits,
     runs::{Runs, RunsParts},
     tasks::Tasks,
+    upkeep::SnapshotPace,
 };
 use crate::model::Models;
 use crate::store::{NodeId, Store};
@@ -50,6 +51,7 @@ pub(crate) struct Parts {
     pub alone: bool,
     pub gate: GateLimits,
     pub room: RoomLimits,
+    pub snapshots: SnapshotPace,
     pub rooms_max: usize,
     pub settings: Settings,
     pub metrics: PrometheusHandle,
@@ -80,6 +82,7 @@ pub(super) async fn compose(given: Given<'_>) -> anyhow::Result<(App, oneshot::R
         alone: !options.is_shared(),
         gate: options.bounds.gate(),
         room: options.bounds.room(),
+        snapshots: SnapshotPace::default(),
         rooms_max: options.bounds.rooms,
         settings,
         metrics,
@@ -89,8 +92,21 @@ pub(super) async fn compose(given: Given<'_>) -> anyhow::Result<(App, oneshot::R
 
 /// Starts the tasks of a node.
 pub(crate) fn assemble(parts: Parts) -> (App, oneshot::Receiver<()>) {
-    let Parts { store, models, bus, ears, node, alone, gate, room, rooms_max, settings, metrics, tasks } =
-        parts;
+    let Parts {
+        store,
+        models,
+        bus,
+        ears,
+        node,
+        alone,
+        gate,
+        room,
+        snapshots,
+        rooms_max,
+        settings,
+        metrics,
+        tasks,
+    } = parts;
     let rights_bell = Arc::new(Notify::new());
     let keeper = Keeper::start(store.clone(), bus.clone(), rights_bell.clone(), &tasks);
     let checkpoint = Checkpoint::start(store.clone(), &tasks);
@@ -117,7 +133,7 @@ pub(crate) fn assemble(parts: Parts) -> (App, oneshot::Receiver<()>) {
     let authority = Authority::new(store.clone(), hub.clone(), bus.clone());
     Poll::start(store.clone(), hub.clone(), authority.clone(), rights_bell.clone(), &tasks);
     Ears::start(bus, ears, hub.clone(), runs.clone(), rights_bell.clone(), &tasks);
-    let taken_over = Reaper::start(store.clone(), runs.clone(), &tasks);
+    let taken_over = Reaper::start(store.clone(), runs.clone(), snapshots, &tasks);
     let app = App {
         heads: Heads::new(store.clone()),
         store,

@@ -1,7 +1,7 @@
 //! How a node goes: its sockets first, then its runs, then what is only in memory.
 
 use crate::edge::state::App;
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 use tokio::{
     signal::unix::{SignalKind, signal},
     time::{Instant, sleep, timeout},
@@ -23,7 +23,10 @@ pub(super) async fn until_signal() -> anyhow::Result<()> {
 }
 
 /// No new work; sockets leave; runs end or are left for the next start; what is in memory is written.
-pub(super) async fn drain(app: &App, runs_limit: Duration) {
+///
+/// `again` resolves when it is told a second time.
+pub(crate) async fn drain(app: &App, runs_limit: Duration, again: impl Future<Output = ()>) {
+    let mut again = pin!(again);
     tracing::info!(runs = app.runs.going(), "draining");
     app.tasks.drain();
     app.hub.send_away(SOCKETS_LEAVE_WITHIN).await;
@@ -31,8 +34,8 @@ pub(super) async fn drain(app: &App, runs_limit: Duration) {
     while app.runs.going() > 0 && Instant::now() < until {
         tokio::select! {
             () = sleep(RUNS_LOOK) => {}
-            again = until_signal() => {
-                tracing::info!(seen = again.is_ok(), "told again; not waiting for runs");
+            () = &mut again => {
+                tracing::info!("told again; not waiting for runs");
                 break;
             }
         }

@@ -22,6 +22,8 @@ mod tests;
 pub use digest::Digest;
 pub use edit::EditRefusal;
 pub use schema::first_state;
+#[cfg(test)]
+pub use sleeper::RESTED;
 pub use sleeper::Sleeper;
 
 use crate::domain::prompt::{ContentPatch, PromptContent};
@@ -29,6 +31,7 @@ use index::Index;
 use plan::Plan;
 use promptroom_protocol::put_varint;
 use scan::{scan, scan_state_vector};
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use thiserror::Error;
 use yrs::block::ClientID;
@@ -236,6 +239,26 @@ impl Document {
     pub fn lacks(&self, state_vector: &[u8]) -> Result<bool, FrameRefusal> {
         let clocks = scan_state_vector(state_vector)?;
         Ok(clocks.into_iter().any(|(client, clock)| clock > self.index.end(client)))
+    }
+
+    /// Whether a reader with this state vector has all structs once it takes these updates.
+    pub fn is_completed_by<'a>(
+        &self,
+        state_vector: &[u8],
+        updates: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<bool, FrameRefusal> {
+        let known: BTreeMap<u64, u32> = scan_state_vector(state_vector)?.into_iter().collect();
+        let mut begins: BTreeMap<u64, u32> = BTreeMap::new();
+        for update in updates {
+            for section in scan(update)?.sections {
+                let first = begins.entry(section.client).or_insert(section.start);
+                *first = section.start.min(*first);
+            }
+        }
+        Ok(self.index.clocks().all(|(client, end)| {
+            let has = known.get(&client).copied().unwrap_or(0);
+            has >= end || begins.get(&client).is_some_and(|first| *first <= has)
+        }))
     }
 
     /// The whole document as one update; not byte-stable, compare by [`Document::digest`].

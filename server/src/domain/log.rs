@@ -15,6 +15,9 @@ use bytes::Bytes;
 use promptroom_protocol::{Seq, ServerFrame, SyncStep};
 use std::collections::VecDeque;
 
+/// What an entry costs beside its update: thousands of small ones are not free.
+const ENTRY_BYTES: usize = 192;
+
 /// The number of an entry within one life of a room, counted from 1; it never leaves the node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position(pub u64);
@@ -28,7 +31,7 @@ pub struct LogLimits {
     /// Durable entries beyond either bound leave the ring.
     pub entries: usize,
     pub bytes: usize,
-    /// With this much not yet durable, the room stops taking edits until the store has caught up.
+    /// With this much not yet durable, what each entry costs included, the room stops taking edits until the store has caught up.
     pub unwritten_bytes: usize,
 }
 
@@ -131,7 +134,7 @@ impl Log {
 
     /// Appends a document update as it came in; it must be written before it may leave.
     pub fn append_update(&mut self, update: &[u8], author: Option<SocketId>) -> Position {
-        self.unwritten_bytes += update.len();
+        self.unwritten_bytes += update.len() + ENTRY_BYTES;
         self.append_document(update, author, None)
     }
 
@@ -211,7 +214,7 @@ impl Log {
             }
             let Some(row) = slot.document.as_mut().filter(|row| row.seq.is_none()) else { continue };
             row.seq = Some(seq);
-            self.unwritten_bytes -= row.update.len();
+            self.unwritten_bytes -= row.update.len() + ENTRY_BYTES;
             newest = Some((seq, position));
             seq = Seq(seq.0 + 1);
         }
@@ -237,6 +240,12 @@ impl Log {
     /// Whether the ring still has every row after `seq` that is known here.
     pub fn reaches(&self, seq: Seq) -> bool {
         seq >= self.left_seq
+    }
+
+    /// Whether row `seq` is known with another content: there are two histories then.
+    pub fn contradicts(&self, seq: Seq, update: &[u8]) -> bool {
+        let rows = self.slots.iter().rev().filter_map(|slot| slot.document.as_ref());
+        rows.filter(|row| row.seq == Some(seq)).any(|row| row.update != update)
     }
 
     /// All that a reader may lack who has every row up to `seq`: the rows after it and the updates that have no row

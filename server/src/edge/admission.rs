@@ -2,7 +2,7 @@
 
 use crate::domain::refusal::Refusal;
 use crate::edge::{
-    auth::{self, Caller, Via},
+    auth::{self, Via},
     problem, prompts, session,
     socket::{self, Socket},
     state::App,
@@ -94,11 +94,12 @@ async fn admit(
         return Err(Refusal::NodeFull);
     }
     let rights_epoch = app.store.workspace().await.map_err(unavailable)?.rights_epoch;
-    let Caller { principal, via } = auth::caller(app, headers).await?;
+    let caller = auth::caller(app, headers).await?;
     // Only cookies come along whatever page opens the socket.
-    if via == Via::Session && !auth::origin_is_own(&app.settings, headers) {
+    if caller.via == Via::Session && !auth::origin_is_own(&app.settings, headers) {
         return Err(Refusal::OriginForeign);
     }
+    let (session, principal) = (caller.session(), caller.principal);
     let visible = prompts::visible(app, &principal, prompt).await;
     let (row, rights) = match visible {
         Err(Refusal::PromptNotFound) if asked.create.as_deref() == Some("1") => {
@@ -113,7 +114,7 @@ async fn admit(
         person,
         rights,
         rights_epoch,
-        session: auth::session_hash(&app.settings, headers).filter(|_| via == Via::Session),
+        session,
         versioned: asked.v.is_some(),
         request_id,
     })
@@ -123,6 +124,9 @@ async fn admit(
 pub async fn check_again(app: &App, ticket: &Ticket, entered_under: u64) -> Result<(), Refusal> {
     if ticket.rights_epoch == entered_under {
         return Ok(());
+    }
+    if !auth::session_lives(app, ticket.session).await? {
+        return Err(Refusal::SignInNeeded);
     }
     let principal = app.store.principal(ticket.person.id).await.map_err(unavailable)?;
     let principal = principal.ok_or(Refusal::AccessLost)?;

@@ -13,14 +13,21 @@ use axum::{
     http::{HeaderMap, HeaderValue, Method, header, request::Parts},
 };
 use promptroom_protocol::{Person, Role};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// As long as the store keeps a session that nobody uses.
 const SESSION_S: u64 = 90 * 24 * 60 * 60;
+
+/// For as long as what was read of a caller holds: less than the second in which a "no" must.
+const HOLDS: Duration = Duration::from_millis(400);
 
 #[derive(Clone, Debug)]
 pub struct Caller {
     pub principal: Principal,
     pub via: Via,
+    secret: SecretHash,
+    read_at: Instant,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,14 +38,31 @@ pub enum Via {
 
 impl Caller {
     pub fn person(&self) -> Person {
-        let Principal { id, name, role, .. } = &self.principal;
-        Person { id: *id, name: name.clone(), role: *role, client: None }
+        person(&self.principal)
+    }
+
+    /// The session that they came by; a token has none.
+    pub fn session(&self) -> Option<SecretHash> {
+        (self.via == Via::Session).then_some(self.secret)
+    }
+
+    /// The caller as they are now, for whoever has waited since they were read: for the rest of a request, or for others.
+    pub async fn still(self, app: &App) -> Result<Caller, Refusal> {
+        if self.read_at.elapsed() <= HOLDS { Ok(self) } else { self.again(app).await }
+    }
+
+    pub async fn again(&self, app: &App) -> Result<Caller, Refusal> {
+        read(app, self.via, self.secret).await
     }
 
     /// Refuses unless the caller's role is at least `least`; `what` completes "Your role does not allow to …".
     pub fn at_least(&self, least: Role, what: &'static str) -> Result<(), Refusal> {
         if self.principal.role >= least { Ok(()) } else { Err(Refusal::Forbidden { what }) }
     }
+}
+
+pub fn person(principal: &Principal) -> Person {
+    Person { id: principal.id, name: principal.name.clone(), role: principal.role, client: None }
 }
 
 /// For handlers. Whatever changes something must not come from a foreign page.
@@ -65,8 +89,14 @@ pub async fn caller(app: &App, headers: &HeaderMap) -> Result<Caller, Refusal> {
         return by_token(app, token).await;
     }
     let hash = session_hash(&app.settings, headers).ok_or(Refusal::SignInNeeded)?;
-    let found = app.store.principal_by_session(hash, now_ms()).await.map_err(unavailable)?;
-    Ok(Caller { principal: found.ok_or(Refusal::SignInNeeded)?, via: Via::Session })
+    read(app, Via::Session, hash).await
+}
+
+/// Whether nobody has signed out of it; whoever came without one has nothing to lose.
+pub async fn session_lives(app: &App, session: Option<SecretHash>) -> Result<bool, Refusal> {
+    let Some(session) = session else { return Ok(true) };
+    let live = app.store.sessions_that_live(&[session], now_ms()).await.map_err(unavailable)?;
+    Ok(!live.is_empty())
 }
 
 /// Whether a handshake comes from a page of ours or from no page: browsers send cookies along whatever page opens
@@ -123,8 +153,17 @@ pub fn no_cookie(settings: &Settings) -> String {
 
 async fn by_token(app: &App, token: &str) -> Result<Caller, Refusal> {
     let hash = secret_hash(TOKEN, token).ok_or(Refusal::SignInNeeded)?;
-    let found = app.store.principal_by_token(hash, now_ms()).await.map_err(unavailable)?;
-    Ok(Caller { principal: found.ok_or(Refusal::SignInNeeded)?, via: Via::Token })
+    read(app, Via::Token, hash).await
+}
+
+async fn read(app: &App, via: Via, secret: SecretHash) -> Result<Caller, Refusal> {
+    let read_at = Instant::now();
+    let found = match via {
+        Via::Session => app.store.principal_by_session(secret, now_ms()).await,
+        Via::Token => app.store.principal_by_token(secret, now_ms()).await,
+    };
+    let principal = found.map_err(unavailable)?.ok_or(Refusal::SignInNeeded)?;
+    Ok(Caller { principal, via, secret, read_at })
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {

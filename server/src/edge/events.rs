@@ -8,8 +8,14 @@ use crate::domain::{
     refusal::Refusal,
     rights::rights,
 };
-use crate::edge::{auth::Caller, problem::bad, runs::visible_run, state::App};
+use crate::edge::{
+    auth::{self, Caller},
+    problem::bad,
+    runs::visible_run,
+    state::App,
+};
 use crate::live::{heads::Followed, runs::unavailable, tape::Reader};
+use crate::store::SecretHash;
 use axum::{
     extract::{Path, Query, State, rejection::QueryRejection},
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
@@ -84,7 +90,7 @@ pub async fn read(
     let After::Cursor(cursor) = after(&headers, asked.after.as_deref())? else {
         return Ok(StatusCode::NO_CONTENT.into_response());
     };
-    let follower = Follower::new(app, caller.principal.id, run, cursor).await?;
+    let follower = Follower::new(app, &caller, run, cursor).await?;
     let events = stream::unfold(follower, |mut follower| async move {
         let event = follower.next().await?;
         Some((Ok::<_, Infallible>(event), follower))
@@ -100,6 +106,7 @@ pub async fn read(
 struct Follower {
     app: App,
     client: MemberId,
+    session: Option<SecretHash>,
     /// As it was last told.
     run: RunSummary,
     /// None while its output cannot be read.
@@ -107,7 +114,8 @@ struct Follower {
     cursor: RunCursor,
     bell: Arc<Notify>,
     head: Arc<Followed>,
-    rights_epoch: u64,
+    /// Under which the client may see the run; none before it was looked at here.
+    seen_under: Option<u64>,
     look_at: Instant,
     step: Step,
 }
@@ -120,19 +128,18 @@ enum Step {
 }
 
 impl Follower {
-    async fn new(app: App, client: MemberId, run: RunSummary, cursor: RunCursor) -> Result<Self, Refusal> {
-        // Taken before anything is sent: a change that comes between is then seen as a change.
-        let rights_epoch = app.store.workspace().await.map_err(unavailable)?.rights_epoch;
+    async fn new(app: App, caller: &Caller, run: RunSummary, cursor: RunCursor) -> Result<Self, Refusal> {
         let head = app.heads.follow(run.prompt);
         let mut follower = Follower {
             app,
-            client,
+            client: caller.principal.id,
+            session: caller.session(),
             run,
             reader: None,
             cursor,
             bell: Arc::new(Notify::new()),
             head,
-            rights_epoch,
+            seen_under: None,
             look_at: Instant::now() + RIGHTS_PACE,
             step: Step::Begin,
         };
@@ -233,13 +240,16 @@ impl Follower {
     async fn is_visible(&mut self) -> Result<bool, Refusal> {
         let head = self.app.heads.head(&self.head).await?;
         let Some(head) = head.filter(|head| !head.deleted) else { return Ok(false) };
-        if head.rights_epoch == self.rights_epoch {
+        if self.seen_under == Some(head.rights_epoch) {
             return Ok(true);
+        }
+        if !auth::session_lives(&self.app, self.session).await? {
+            return Ok(false);
         }
         let client = self.app.store.principal(self.client).await.map_err(unavailable)?;
         let row = self.app.store.prompt(self.run.prompt).await.map_err(unavailable)?;
         let (Some(client), Some(row)) = (client, row) else { return Ok(false) };
-        self.rights_epoch = head.rights_epoch;
+        self.seen_under = Some(head.rights_epoch);
         Ok(rights(client.id, client.role, row.owner.id, row.visibility).is_some())
     }
 

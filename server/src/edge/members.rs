@@ -96,6 +96,7 @@ pub async fn change(
     Path(id): Path<String>,
     Json(RoleChange { role }): Json<RoleChange>,
 ) -> Result<axum::Json<Member>, Refusal> {
+    let caller = caller.still(&app).await?;
     let mut principal = found(&app, &id).await?;
     may_change(caller.principal.role, principal.role, role)?;
     outcome(app.store.set_role(principal.id, role).await.map_err(unavailable)?)?;
@@ -127,6 +128,7 @@ pub async fn invite(
     caller: Caller,
     Json(NewInvitation { role }): Json<NewInvitation>,
 ) -> Result<(StatusCode, axum::Json<Invitation>), Refusal> {
+    let caller = caller.still(&app).await?;
     caller.at_least(Role::Admin, "invite people")?;
     let (secret, hash) = new_secret(auth::INVITE);
     let now_ms = now_ms();

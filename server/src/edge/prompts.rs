@@ -3,9 +3,10 @@
 mod access;
 mod slug;
 
-pub use access::{create, create_at, find, visible};
+pub use access::{create, create_at, find, seen, visible};
 
 use crate::domain::{
+    log::SocketId,
     prompt::{ContentPatch, PromptContent},
     refusal::Refusal,
     rights::Visibility,
@@ -17,17 +18,23 @@ use crate::edge::{
     routes::shapes::{ContentPatchShape, PromptContentShape, RightsShape, RunSummaryShape},
     state::App,
 };
-use crate::live::{clock::now_ms, runs::unavailable};
+use crate::live::{clock::now_ms, member::Member, room::Edit, runs::unavailable};
 use crate::store::{ChangeOutcome, LibraryEntry, PromptRow};
 use axum::{
     extract::{Path, State},
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use promptroom_protocol::{PromptId, Rights, RunSummary};
+use promptroom_protocol::{MemberId, PromptId, RequestId, Rights, RunSummary};
 use serde::{Deserialize, Serialize};
+use std::sync::{Arc, atomic::Ordering};
 use utoipa::ToSchema;
 use uuid::Uuid;
+
+/// The newest runs of a prompt that is deleted, among which all are that can still be going.
+const RUNS_STOPPED: u32 = 1_000;
+/// Times that a change is looked at anew because rights moved.
+const TRIES: u32 = 3;
 
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -109,6 +116,7 @@ pub async fn add(
     caller: Caller,
     Json(body): Json<NewPromptBody, CONTENT_BYTES_MAX>,
 ) -> Result<Response, Refusal> {
+    let caller = caller.still(&app).await?;
     let row = create(&app, &caller.principal, body).await?;
     let location =
         HeaderValue::from_str(&format!("/api/v1/prompts/{}", row.id)).map_err(|_| Refusal::Internal)?;
@@ -154,13 +162,34 @@ pub async fn change(
     Path(id): Path<String>,
     Json(change): Json<PromptChange, CONTENT_BYTES_MAX>,
 ) -> Result<axum::Json<Prompt>, Refusal> {
+    let mut changed = change_once(&app, &caller, &id, &change).await;
+    for _ in 1..TRIES {
+        if !matches!(changed, Err(Refusal::RightsChanged)) {
+            break;
+        }
+        changed = change_once(&app, &caller, &id, &change).await;
+    }
+    let id = changed?;
+    let (row, _rights) = seen(&app, &caller.principal, &id.to_string()).await?;
+    one(&app, &caller, row).await.map(axum::Json)
+}
+
+/// Refused with `RightsChanged` where somebody's rights moved meanwhile, whoever's they are.
+async fn change_once(
+    app: &App,
+    caller: &Caller,
+    id: &str,
+    change: &PromptChange,
+) -> Result<PromptId, Refusal> {
     let of_content = change.content.is_some() || change.title.is_some();
+    let mut checked_under = 0;
     if of_content {
         // What takes long comes before the look at rights, which may change meanwhile.
-        let (row, _rights) = visible(&app, &caller.principal, &id).await?;
-        app.hub.reach_head(row.id).await?;
+        let (row, _rights) = visible(app, &caller.principal, id).await?;
+        checked_under = app.hub.reach_head(row.id).await?;
     }
-    let (row, rights) = visible(&app, &caller.principal, &id).await?;
+    let caller = caller.again(app).await?;
+    let (row, rights) = visible(app, &caller.principal, id).await?;
     let of_access = change.slug.is_some() || change.visibility.is_some();
     if of_content && !rights.edit {
         return Err(Refusal::Forbidden { what: "edit this prompt" });
@@ -169,22 +198,28 @@ pub async fn change(
         return Err(Refusal::Forbidden { what: "change who sees this prompt, or its address" });
     }
     if let Some(slug) = &change.slug {
-        check_free(&app, row.id, slug).await?;
+        check_free(app, row.id, slug).await?;
     }
     if of_content {
-        let mut patch = change.content.unwrap_or_default();
-        patch.title = change.title.or(patch.title);
-        app.hub.edit(row.id, patch).await?;
+        let mut patch = change.content.clone().unwrap_or_default();
+        patch.title = change.title.clone().or(patch.title);
+        let author = Arc::new(author(app, &caller, rights));
+        app.hub.edit(row.id, Edit { patch, author, checked_under }).await?;
     }
     if of_access {
         let changed = app.store.change_prompt(row.id, change.slug.as_deref(), change.visibility).await;
-        apply(&app, changed.map_err(unavailable)?).await?;
+        apply(app, changed.map_err(unavailable)?).await?;
     }
-    let (row, _rights) = access::seen(&app, &caller.principal, &row.id.to_string()).await?;
-    one(&app, &caller, row).await.map(axum::Json)
+    Ok(row.id)
 }
 
-/// Deletes a prompt; its content and runs are kept, and it can be restored.
+/// Whoever edits over HTTP, as the room knows its people: what they may do counts until their edit is durable.
+fn author(app: &App, caller: &Caller, rights: Rights) -> Member {
+    let socket = SocketId(app.next_socket.fetch_add(1, Ordering::Relaxed));
+    Member::new(socket, &caller.person(), rights, false, caller.session(), RequestId(Uuid::now_v7()))
+}
+
+/// Deletes a prompt and stops its runs; its content and what the runs put out are kept, and it can be restored.
 #[utoipa::path(delete, path = "/api/v1/prompts/{id}", operation_id = "delete_prompt", tag = "prompts",
     params(("id" = String, Path, description = "Id or slug")),
     responses((status = 204, description = "Deleted, now or before.")))]
@@ -196,7 +231,17 @@ pub async fn remove(
     let row = managed(&app, &caller, &id, "delete this prompt").await?;
     app.store.delete_prompt(row.id, caller.principal.id, now_ms()).await.map_err(unavailable)?;
     rights_changed(&app).await;
+    stop_runs(&app, row.id, caller.principal.id).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Nobody would see them any more, nor what they cost.
+async fn stop_runs(app: &App, prompt: PromptId, by: MemberId) -> Result<(), Refusal> {
+    let runs = app.store.runs(prompt, None, RUNS_STOPPED).await.map_err(unavailable)?;
+    for run in runs.iter().filter(|run| !run.state.is_terminal()) {
+        app.runs.cancel(prompt, run.id, by).await?;
+    }
+    Ok(())
 }
 
 /// Takes a deletion back.
@@ -213,7 +258,7 @@ pub async fn restore(
 }
 
 async fn managed(app: &App, caller: &Caller, id: &str, what: &'static str) -> Result<PromptRow, Refusal> {
-    let (row, rights) = access::seen(app, &caller.principal, id).await?;
+    let (row, rights) = seen(app, &caller.principal, id).await?;
     if rights.manage { Ok(row) } else { Err(Refusal::Forbidden { what }) }
 }
 

@@ -5,7 +5,10 @@ pub mod shapes;
 
 use crate::domain::refusal::Refusal;
 use crate::edge::{
-    admission, events, health, members, models, page, problem::observe, prompts, runs, signin, state::App,
+    admission, events, health, members, models, page,
+    problem::{bad, observe},
+    prompts, runs, signin,
+    state::App,
 };
 use axum::{
     Router,
@@ -14,6 +17,7 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::get,
 };
+use percent_encoding::percent_decode_str;
 use std::{sync::Arc, time::Duration};
 use tokio::{sync::Semaphore, time::timeout};
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -66,6 +70,9 @@ async fn bounded(
     request: Request,
     next: axum::middleware::Next,
 ) -> Response {
+    if percent_decode_str(request.uri().path()).decode_utf8().is_err() {
+        return bad("The address is not UTF-8.").into_response();
+    }
     let Ok(Ok(_turn)) = timeout(TURN_WAIT, turns.acquire()).await else {
         return Refusal::NodeFull.into_response();
     };

@@ -4,7 +4,7 @@ use crate::domain::{prompt::PromptContent, refusal::Refusal};
 use crate::edge::{
     auth::Caller,
     problem::{Json, bad},
-    prompts::visible,
+    prompts::{seen, visible},
     routes::shapes::{BlockKindShape, OverridesShape, PromptContentShape, RunSummaryShape},
     state::App,
 };
@@ -102,24 +102,31 @@ pub async fn start(
     headers: HeaderMap,
     Json(body): Json<RunBody>,
 ) -> Result<Response, Refusal> {
+    let caller = caller.still(&app).await?;
     let (prompt, rights) = visible(&app, &caller.principal, &id).await?;
     may_run(rights)?;
     let command = command_id(&headers)?;
+    let (variant, model) = (body.variant.clone(), body.overrides.model.clone());
+    let is_it = |run: &RunSummary| {
+        let same_variant = variant.as_ref().is_none_or(|variant| *variant == run.variant);
+        let same_model = model.as_ref().is_none_or(|model| *model == run.model);
+        run.prompt == prompt.id && run.origin == RunOrigin::Run && same_variant && same_model
+    };
     if let Some(run) = repeated(&app, caller.principal.id, command).await? {
-        let other_variant = body.variant.is_some_and(|variant| variant != run.variant);
-        let other_model = body.overrides.model.is_some_and(|model| model != run.model);
-        if run.prompt != prompt.id || run.origin != RunOrigin::Run || other_variant || other_model {
-            return Err(Refusal::IdempotencyConflict);
-        }
-        return accepted(run);
+        return accepted(run, is_it);
     }
     let ask = CutAsk { variant: body.variant, inputs: body.inputs, overrides: body.overrides };
-    let (hub, runs, by) = (app.hub.clone(), app.runs.clone(), caller.person());
+    let (id, runs) = (caller.principal.id, app.runs.clone());
     let work = async move {
-        let cut = hub.cut(prompt.id, ask).await;
-        runs.run(prompt.id, command, by, cut).await
+        let cut = app.hub.cut(prompt.id, ask).await;
+        // The room may have been loaded for it.
+        let caller = caller.still(&app).await?;
+        let (_prompt, rights) = visible(&app, &caller.principal, &prompt.id.to_string()).await?;
+        may_run(rights)?;
+        app.runs.run(prompt.id, command, caller.person(), cut).await
     };
-    accepted(app.runs.once(caller.principal.id, command, work).await?)
+    // Another request may have begun under the same key meanwhile, here or elsewhere.
+    accepted(runs.once(id, command, work).await?, is_it)
 }
 
 /// A prompt's runs, newest first.
@@ -172,7 +179,9 @@ pub async fn cancel(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<axum::Json<RunSummary>, Refusal> {
-    let run = runnable(&app, &caller, &id).await?;
+    // Also in a prompt that was deleted meanwhile: what is spent can always be stopped.
+    let (run, rights) = run_seen(&app, &caller, &id).await?;
+    may_run(rights)?;
     app.runs.cancel(run.prompt, run.id, caller.principal.id).await.map(axum::Json)
 }
 
@@ -189,11 +198,12 @@ pub async fn regenerate(
     let parent = runnable(&app, &caller, &id).await?;
     let command = command_id(&headers)?;
     if let Some(run) = repeated(&app, caller.principal.id, command).await? {
-        return child(run, &parent, RunOrigin::Regenerate);
+        return accepted(run, is_child(parent.id, RunOrigin::Regenerate));
     }
     let (runs, by) = (app.runs.clone(), caller.person());
     let work = async move { runs.regenerate(parent.prompt, parent.id, command, by).await };
-    accepted(app.runs.once(caller.principal.id, command, work).await?)
+    let run = app.runs.once(caller.principal.id, command, work).await?;
+    accepted(run, is_child(parent.id, RunOrigin::Regenerate))
 }
 
 /// A run that goes on where this one's text ends, where the model is known to accept that.
@@ -209,11 +219,12 @@ pub async fn go_on(
     let parent = runnable(&app, &caller, &id).await?;
     let command = command_id(&headers)?;
     if let Some(run) = repeated(&app, caller.principal.id, command).await? {
-        return child(run, &parent, RunOrigin::Continue);
+        return accepted(run, is_child(parent.id, RunOrigin::Continue));
     }
     let (runs, by) = (app.runs.clone(), caller.person());
     let work = async move { runs.continue_from(parent.prompt, parent.id, command, by).await };
-    accepted(app.runs.once(caller.principal.id, command, work).await?)
+    let run = app.runs.once(caller.principal.id, command, work).await?;
+    accepted(run, is_child(parent.id, RunOrigin::Continue))
 }
 
 /// A run and the caller's rights in its prompt; one that they may not see is as if it did not exist.
@@ -222,9 +233,16 @@ pub(super) async fn visible_run(
     caller: &Caller,
     id: &str,
 ) -> Result<(RunSummary, Rights), Refusal> {
+    let (run, rights) = run_seen(app, caller, id).await?;
+    visible(app, &caller.principal, &run.prompt.to_string()).await?;
+    Ok((run, rights))
+}
+
+/// As `visible_run`, but those of deleted prompts too.
+async fn run_seen(app: &App, caller: &Caller, id: &str) -> Result<(RunSummary, Rights), Refusal> {
     let id: RunId = id.parse().map_err(|_| Refusal::RunNotFound)?;
     let run = app.store.run(id).await.map_err(unavailable)?.ok_or(Refusal::RunNotFound)?;
-    match visible(app, &caller.principal, &run.prompt.to_string()).await {
+    match seen(app, &caller.principal, &run.prompt.to_string()).await {
         Ok((_prompt, rights)) => Ok((run, rights)),
         Err(Refusal::PromptNotFound) => Err(Refusal::RunNotFound),
         Err(refusal) => Err(refusal),
@@ -245,15 +263,15 @@ async fn repeated(app: &App, by: MemberId, command: CommandId) -> Result<Option<
     app.store.run_by_command(by, command).await.map_err(unavailable)
 }
 
-fn child(run: RunSummary, parent: &RunSummary, origin: RunOrigin) -> Result<Response, Refusal> {
-    if run.parent == Some(parent.id) && run.origin == origin {
-        accepted(run)
-    } else {
-        Err(Refusal::IdempotencyConflict)
-    }
+fn is_child(parent: RunId, origin: RunOrigin) -> impl Fn(&RunSummary) -> bool {
+    move |run| run.parent == Some(parent) && run.origin == origin
 }
 
-fn accepted(run: RunSummary) -> Result<Response, Refusal> {
+/// The run that the key stands for, if it is the one that was asked for.
+fn accepted(run: RunSummary, is_it: impl Fn(&RunSummary) -> bool) -> Result<Response, Refusal> {
+    if !is_it(&run) {
+        return Err(Refusal::IdempotencyConflict);
+    }
     let location =
         HeaderValue::from_str(&format!("/api/v1/runs/{}", run.id)).map_err(|_| Refusal::Internal)?;
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], axum::Json(run)).into_response())

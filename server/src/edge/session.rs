@@ -74,7 +74,10 @@ pub async fn enter(app: App, socket: Socket, ticket: Ticket) -> Seated {
         }
     };
     if let Err(refusal) = admission::check_again(&app, &ticket, entered.rights_epoch).await {
-        member.close(refusal);
+        // Nothing that it has sent is read, and it is told nothing of the room.
+        let _ended = timeout(LEAVE_LIMIT, room.send(ToRoom::Leave { member })).await;
+        socket.close(&refusal, request_id, versioned).await;
+        return None;
     }
     let now = Instant::now();
     let outgoing = Outgoing::new(room.clone(), member.clone(), entered.head);

@@ -78,7 +78,7 @@ pub async fn sign_in(State(app): State<App>, request: Request) -> Result<Respons
     let Json(credential): Json<Credential> = Json::from_request(request, &app).await?;
     let (session, principal) = open_session(&app, credential).await?;
     app.sign_ins.forgive(address);
-    let me = me(&app, &Caller { principal, via: Via::Session }).await?;
+    let me = me(&app, auth::person(&principal), Via::Session).await?;
     Ok(with_cookie(session_cookie(&app.settings, &session), axum::Json(me)))
 }
 
@@ -101,7 +101,7 @@ pub async fn read_me(
     headers: HeaderMap,
     caller: Caller,
 ) -> Result<Response, Refusal> {
-    let me = axum::Json(me(&app, &caller).await?);
+    let me = axum::Json(me(&app, caller.person(), caller.via).await?);
     // The page asks this when it opens: from then on the browser keeps the cookie as long as the store the session.
     match session_secret(&app.settings, &headers).filter(|_| caller.via == Via::Session) {
         Some(secret) => Ok(with_cookie(session_cookie(&app.settings, secret), me)),
@@ -114,13 +114,14 @@ pub async fn read_me(
     request_body = NameChange, responses((status = 200, body = Me)))]
 pub async fn rename_me(
     State(app): State<App>,
-    mut caller: Caller,
+    caller: Caller,
     Json(change): Json<NameChange>,
 ) -> Result<axum::Json<Me>, Refusal> {
+    let mut caller = caller.still(&app).await?;
     let name = display_name(&change.name)?;
     let renamed = app.store.rename_principal(caller.principal.id, name).await.map_err(unavailable)?;
     caller.principal = renamed.ok_or(Refusal::SignInNeeded)?;
-    me(&app, &caller).await.map(axum::Json)
+    me(&app, caller.person(), caller.via).await.map(axum::Json)
 }
 
 /// Bounds how often an address may try a secret that opens nothing.
@@ -190,12 +191,12 @@ async fn open_session(app: &App, credential: Credential) -> Result<(String, Prin
     Ok((session, principal))
 }
 
-async fn me(app: &App, caller: &Caller) -> Result<Me, Refusal> {
+async fn me(app: &App, me: Person, via: Via) -> Result<Me, Refusal> {
     let workspace = app.store.workspace().await.map_err(unavailable)?;
     Ok(Me {
-        me: caller.person(),
+        me,
         workspace: WorkspaceName { id: workspace.id.0, name: workspace.name },
-        token: caller.via == Via::Token,
+        token: via == Via::Token,
         version: app.settings.version,
     })
 }

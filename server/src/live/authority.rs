@@ -6,14 +6,14 @@ use crate::bus::{Bus, Note, Topic};
 use crate::domain::{refusal::Refusal, rights::rights};
 use crate::live::{clock::now_ms, hub::Hub, member::Member, poll::stand, room::Room};
 use crate::store::{Principal, PromptRow, RoomHead, SecretHash, Store, StoreError};
-use promptroom_protocol::{MemberId, Rights};
+use promptroom_protocol::{MemberId, PromptId, Rights};
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
 };
 
-/// Rooms whose members are asked for together: whoever comes meanwhile has to come again.
-const ROOMS_AT_ONCE: usize = 32;
+/// Rooms whose members are asked for together, in three queries: whoever comes meanwhile has to come again.
+const ROOMS_AT_ONCE: usize = 256;
 const NONE: Rights = Rights { edit: false, run: false, manage: false };
 
 pub struct Authority {
@@ -45,16 +45,27 @@ impl Authority {
 
     /// Looks at everybody in those rooms where rights have moved since.
     pub async fn apply(&self, rooms: &[(Arc<Room>, RoomHead)]) -> Result<(), StoreError> {
-        let moved: Vec<&(Arc<Room>, RoomHead)> =
-            rooms.iter().filter(|(room, head)| head.rights_epoch > room.rights_epoch()).collect();
-        for rooms in moved.chunks(ROOMS_AT_ONCE) {
-            let members = rooms.iter().flat_map(|(room, _)| room.members());
+        let moved = rooms.iter().filter(|(room, head)| head.rights_epoch > room.rights_epoch());
+        let (empty, peopled): (Vec<_>, Vec<_>) = moved.partition(|(room, _)| room.concerned().is_empty());
+        // Nobody has to be asked about, and what is written there must not wait for all the others.
+        for (room, head) in empty {
+            room.change_rights(head.rights_epoch, || {
+                for member in room.concerned() {
+                    take_away(room, &member, Refusal::RightsChanged);
+                }
+            });
+        }
+        for rooms in peopled.chunks(ROOMS_AT_ONCE) {
+            let members = rooms.iter().flat_map(|(room, _)| room.concerned());
             let known = self.ask(&members.collect::<Vec<_>>()).await?;
+            let ids: Vec<PromptId> = rooms.iter().map(|(room, _)| room.prompt).collect();
+            let rows = self.store.prompts_of(&ids).await?;
+            let rows: HashMap<PromptId, PromptRow> = rows.into_iter().map(|row| (row.id, row)).collect();
             for (room, head) in rooms {
-                let Some(row) = self.store.prompt(room.prompt).await? else { continue };
+                let Some(row) = rows.get(&room.prompt) else { continue };
                 room.change_rights(head.rights_epoch, || {
-                    for member in room.members() {
-                        known.apply_to(&member, room, &row);
+                    for member in room.concerned() {
+                        known.apply_to(&member, room, row);
                     }
                 });
             }

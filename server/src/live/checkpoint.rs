@@ -1,5 +1,6 @@
 //! What the live runs of this node received goes to the store: all of them in one statement a few times a second,
-//! and each one's end in a transaction of its own. Only this task moves a run's `stored`, so nothing races with it.
+//! and each one's end in a transaction of its own. Only the one task moves a run's `stored`, until it leaves the run to
+//! whoever writes its end: so nothing races with it, and an end that cannot be written holds up no other run.
 
 use crate::live::{clock::now_ms, endings::Ending, going::Going, tasks::Tasks};
 use crate::store::{
@@ -9,7 +10,7 @@ use parking_lot::Mutex;
 use promptroom_protocol::{Epoch, Offset, RunId, RunSummary};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{
-    sync::{Notify, mpsc, oneshot},
+    sync::{Notify, Semaphore, mpsc, oneshot},
     time::Instant,
 };
 
@@ -20,6 +21,8 @@ const RUN_BYTES_MAX: u64 = 1 << 20;
 /// Checkpoints in a row, until all that was received is stored: more than one run's longest output needs.
 const CHECKPOINTS_MAX: u32 = 80;
 const WAITING: usize = 256;
+/// Ends that are written at once.
+const ENDS_AT_ONCE: usize = 4;
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// Why a run's end is not in the store.
@@ -32,28 +35,33 @@ pub enum NotEnded {
 }
 
 enum ToWrite {
-    End {
-        going: Arc<Going>,
-        ending: Box<Ending>,
-        reply: oneshot::Sender<EndOutcome>,
-    },
+    /// Nothing more of a run: from the answer on, its end is written by whoever asked.
+    NoMore { going: Arc<Going>, left: oneshot::Sender<()> },
     /// What all runs have received until now.
-    All {
-        done: oneshot::Sender<()>,
-    },
+    All { done: oneshot::Sender<()> },
 }
 
 pub struct Checkpoint {
     going: Mutex<BTreeMap<RunId, Arc<Going>>>,
     bell: Notify,
     to_write: mpsc::Sender<ToWrite>,
+    ends: Semaphore,
+    store: Arc<Store>,
+    tasks: Tasks,
 }
 
 impl Checkpoint {
     pub fn start(store: Arc<Store>, tasks: &Tasks) -> Arc<Self> {
         let (to_write, writing) = mpsc::channel(WAITING);
-        let checkpoint = Arc::new(Checkpoint { going: Mutex::default(), bell: Notify::new(), to_write });
-        tasks.spawn_vital("checkpoint", checkpoint.clone().keep(store, writing, tasks.clone()));
+        let checkpoint = Arc::new(Checkpoint {
+            going: Mutex::default(),
+            bell: Notify::new(),
+            to_write,
+            ends: Semaphore::new(ENDS_AT_ONCE),
+            store,
+            tasks: tasks.clone(),
+        });
+        tasks.spawn_vital("checkpoint", checkpoint.clone().keep(writing));
         checkpoint
     }
 
@@ -100,17 +108,18 @@ impl Checkpoint {
 
     /// Stores the rest and the end. Waits as long as the store is away: an end that is not durable is none.
     pub async fn end(&self, going: Arc<Going>, ending: Ending) -> Result<RunSummary, NotEnded> {
-        let (epoch, (reply, answer)) = (going.epoch, oneshot::channel());
-        let sent = self.to_write.send(ToWrite::End { going, ending: Box::new(ending), reply }).await;
-        if sent.is_err() {
+        let (left, is_left) = oneshot::channel();
+        let sent = self.to_write.send(ToWrite::NoMore { going: going.clone(), left }).await;
+        if sent.is_err() || is_left.await.is_err() {
             return Err(NotEnded::Unwritten);
         }
-        match answer.await {
-            Ok(EndOutcome::Ended(run)) => Ok(run),
+        let Ok(_place) = self.ends.acquire().await else { return Err(NotEnded::Unwritten) };
+        match self.write_end(&going, &ending).await {
+            Some(EndOutcome::Ended(run)) => Ok(run),
             // An end of ours that was thought to have failed.
-            Ok(EndOutcome::AlreadyEnded(run)) if run.epoch == epoch => Ok(run),
-            Ok(EndOutcome::AlreadyEnded(_) | EndOutcome::Fenced) => Err(NotEnded::Fenced),
-            Err(_) => Err(NotEnded::Unwritten),
+            Some(EndOutcome::AlreadyEnded(run)) if run.epoch == going.epoch => Ok(run),
+            Some(EndOutcome::AlreadyEnded(_) | EndOutcome::Fenced) => Err(NotEnded::Fenced),
+            None => Err(NotEnded::Unwritten),
         }
     }
 
@@ -123,42 +132,43 @@ impl Checkpoint {
         }
     }
 
-    async fn keep(self: Arc<Self>, store: Arc<Store>, mut writing: mpsc::Receiver<ToWrite>, tasks: Tasks) {
+    async fn keep(self: Arc<Self>, mut writing: mpsc::Receiver<ToWrite>) {
         let mut next = Instant::now() + PACE;
         let mut away = false;
         loop {
             tokio::select! {
                 biased;
-                Some(to_write) = writing.recv() => self.write(&store, to_write, &tasks, &mut away).await,
+                Some(to_write) = writing.recv() => self.write(to_write, &mut away).await,
                 () = self.bell.notified() => next = next.min(Instant::now() + SOON),
                 () = tokio::time::sleep_until(next) => {
                     next = Instant::now() + PACE;
-                    self.write_progress(&store, &mut away).await;
+                    self.write_progress(&mut away).await;
                 }
-                () = tasks.stopped() => {
+                () = self.tasks.stopped() => {
                     writing.close();
                     while let Some(to_write) = writing.recv().await {
-                        self.write(&store, to_write, &tasks, &mut away).await;
+                        self.write(to_write, &mut away).await;
                     }
-                    self.write_progress(&store, &mut away).await;
+                    self.write_progress(&mut away).await;
                     return;
                 }
             }
         }
     }
 
-    async fn write(&self, store: &Store, to_write: ToWrite, tasks: &Tasks, away: &mut bool) {
+    async fn write(&self, to_write: ToWrite, away: &mut bool) {
         match to_write {
-            ToWrite::End { going, ending, reply } => {
-                if let Some(outcome) = self.write_end(store, &going, *ending, tasks).await {
-                    // Whoever asked may have gone; the end is in the store all the same.
-                    let _asker_gone = reply.send(outcome);
-                }
+            ToWrite::NoMore { going, left } => {
+                going.mark_ending();
+                // Whoever asked may have gone; then nobody writes its end, and it is taken over.
+                let _asker_gone = left.send(());
             }
             ToWrite::All { done } => {
                 for _ in 0..CHECKPOINTS_MAX {
-                    self.write_progress(store, away).await;
-                    if *away || !self.going.lock().values().any(|going| going.has_more()) {
+                    self.write_progress(away).await;
+                    if *away
+                        || !self.going.lock().values().any(|going| going.has_more() && !going.is_ending())
+                    {
                         break;
                     }
                 }
@@ -168,8 +178,9 @@ impl Checkpoint {
     }
 
     /// `away` is whether the store was away the last time: an outage is told once, at each end.
-    async fn write_progress(&self, store: &Store, away: &mut bool) {
-        let all: Vec<Arc<Going>> = self.going.lock().values().cloned().collect();
+    async fn write_progress(&self, away: &mut bool) {
+        let all: Vec<Arc<Going>> =
+            self.going.lock().values().filter(|going| !going.is_ending()).cloned().collect();
         let (going, batch): (Vec<Arc<Going>>, Vec<Progress>) = all
             .into_iter()
             .filter_map(|going| going.progress(RUN_BYTES_MAX).map(|done| (going, done)))
@@ -177,7 +188,7 @@ impl Checkpoint {
         if batch.is_empty() {
             return;
         }
-        match store.progress(&batch).await {
+        match self.store.progress(&batch).await {
             Ok(outcomes) => {
                 if std::mem::take(away) {
                     tracing::info!(runs = batch.len(), "checkpoints are written again");
@@ -194,15 +205,15 @@ impl Checkpoint {
             }
             Err(error) => {
                 tracing::error!(%error, runs = batch.len(), "a checkpoint was refused; each run is tried alone");
-                self.write_each(store, &going, batch).await;
+                self.write_each(&going, batch).await;
             }
         }
     }
 
     /// One run that cannot be written must not keep the others from being written.
-    async fn write_each(&self, store: &Store, going: &[Arc<Going>], batch: Vec<Progress>) {
+    async fn write_each(&self, going: &[Arc<Going>], batch: Vec<Progress>) {
         for (going, progress) in going.iter().zip(batch) {
-            match store.progress(std::slice::from_ref(&progress)).await {
+            match self.store.progress(std::slice::from_ref(&progress)).await {
                 Ok(outcomes) => {
                     for outcome in outcomes {
                         self.moved(going, &progress, outcome);
@@ -232,13 +243,7 @@ impl Checkpoint {
     }
 
     /// `None` if it cannot be written.
-    async fn write_end(
-        &self,
-        store: &Store,
-        going: &Arc<Going>,
-        ending: Ending,
-        tasks: &Tasks,
-    ) -> Option<EndOutcome> {
+    async fn write_end(&self, going: &Arc<Going>, ending: &Ending) -> Option<EndOutcome> {
         let problem_json = match ending.problem.as_ref().map(serde_json::to_string).transpose() {
             Ok(json) => json,
             Err(error) => {
@@ -264,7 +269,7 @@ impl Checkpoint {
                 settles: ending.settles,
                 ended_at_ms: now_ms(),
             };
-            match store.end_run(&end).await {
+            match self.store.end_run(&end).await {
                 Ok(outcome) => {
                     self.forget(going);
                     if outcome == EndOutcome::Fenced {
@@ -280,7 +285,7 @@ impl Checkpoint {
                         biased;
                         () = tokio::time::sleep(RETRY_PAUSE) => {}
                         // Unwritten, the run is found and ended by whoever takes it over.
-                        () = tasks.stopped() => return None,
+                        () = self.tasks.stopped() => return None,
                     }
                 }
                 Err(error) => {

@@ -4,7 +4,10 @@ use crate::live::{clock::now_ms, tape::Tape};
 use crate::store::{Progress, Record};
 use parking_lot::Mutex;
 use promptroom_protocol::{BlockKind, Epoch, MemberId, Offset, RunId, Usage};
-use std::sync::{Arc, OnceLock};
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicBool, Ordering},
+};
 use tokio_util::sync::CancellationToken;
 
 /// A database that is being restarted may refuse what it takes a little later.
@@ -20,6 +23,7 @@ pub struct Going {
     cancelled_by: OnceLock<MemberId>,
     /// Another driver has it, or it has ended: write nothing more.
     pub fenced: CancellationToken,
+    ending: AtomicBool,
     state: Mutex<Written>,
 }
 
@@ -30,6 +34,9 @@ struct Written {
     refused: u32,
     first_token_at_ms: Option<u64>,
     usage: Option<Usage>,
+    /// What of it the store was told last, and what of that it is known to have.
+    usage_told: Option<Usage>,
+    usage_stored: Option<Usage>,
 }
 
 impl Going {
@@ -41,6 +48,7 @@ impl Going {
             cancelled: CancellationToken::new(),
             cancelled_by: OnceLock::new(),
             fenced: CancellationToken::new(),
+            ending: AtomicBool::new(false),
             state: Mutex::new(Written { stored, ..Written::default() }),
         })
     }
@@ -86,10 +94,11 @@ impl Going {
         self.state.lock().usage = Some(usage);
     }
 
-    /// It is in the store up to there.
+    /// It is in the store up to there, and so is what was last told of its usage.
     pub fn is_stored(&self, stored: Offset) {
         let mut written = self.state.lock();
         (written.stored, written.refused) = (stored, 0);
+        written.usage_stored = written.usage_told;
     }
 
     /// The store refused what there is to write; says whether it has done so too often.
@@ -99,16 +108,28 @@ impl Going {
         written.refused > REFUSALS_MAX
     }
 
+    /// Its end is being written: what is left goes to the store with that.
+    pub(super) fn mark_ending(&self) {
+        self.ending.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Acquire)
+    }
+
     /// Whether something has arrived that is not in the store.
     pub fn has_more(&self) -> bool {
         self.state.lock().stored < self.tape.length()
     }
 
-    /// What the store is to be told, with at most so many bytes of output; `None` for a driver that writes no more.
+    /// What the store is to be told, with at most so many bytes of output; `None` for a driver that writes no more. One
+    /// at a time: `is_stored` is about the last.
     pub fn progress(&self, bytes_max: u64) -> Option<Progress> {
         let (from, first_token_at_ms, usage) = {
-            let written = self.state.lock();
-            (written.stored, written.first_token_at_ms, written.usage)
+            let mut written = self.state.lock();
+            written.usage_told = written.usage;
+            let news = written.usage.filter(|usage| Some(*usage) != written.usage_stored);
+            (written.stored, written.first_token_at_ms, news)
         };
         let records = self.tape.take_from(self.epoch, from, bytes_max)?;
         let records = records.into_iter().map(|record| Record {
@@ -126,5 +147,31 @@ impl Going {
             usage,
             now_ms: now_ms(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::output::Output;
+    use crate::live::test_node::{Hearing, Node};
+
+    #[tokio::test(start_paused = true)]
+    async fn the_store_is_told_of_usage_until_it_has_it_and_not_again() {
+        let node = Node::first(1, Hearing::Deaf).await;
+        let run = node.run("demo/markdown").await;
+        let tape = Tape::driven(&run, Output::new(run.id), &node.runs.bus);
+        let going = Going::new(run.epoch, tape, Offset(0));
+        let told = || going.progress(u64::MAX).unwrap().usage;
+        let usage = |output_tokens| Usage { output_tokens, ..Usage::default() };
+        assert_eq!(told(), None);
+        going.used(usage(7));
+        assert_eq!((told(), told()), (Some(usage(7)), Some(usage(7))), "the first may be lost");
+        going.used(usage(8));
+        going.is_stored(Offset(0));
+        assert_eq!(told(), Some(usage(8)), "only what was told is stored");
+        going.is_stored(Offset(0));
+        going.used(usage(8));
+        assert_eq!(told(), None);
     }
 }

@@ -92,7 +92,9 @@ impl Heartbeat {
         let seen = self.store.look_at_nodes().await?;
         let others = seen.nodes.iter().filter(|reading| reading.node != own);
         let readings = others.map(|reading| (reading.node.0, beat_of(reading)));
-        let dead = self.watch.read(self.began.elapsed(), readings).into_iter().map(NodeId).collect();
+        let dead = self.watch.read(self.began.elapsed(), readings).into_iter().map(NodeId);
+        // Those that left nothing behind are nobody's concern.
+        let dead = dead.filter(|node| seen.with_work.contains(node)).collect();
         let lost = Lost { at: Instant::now(), dead, ownerless: seen.ownerless };
         self.lost.send_if_modified(|last| {
             let is_news = !lost.is_nothing();
@@ -108,5 +110,36 @@ fn beat_of(reading: &NodeReading) -> Beat {
         _ if reading.stopped => Beat::Stopped,
         Some(beat) => Beat::Counter(beat),
         None => Beat::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::live::test_node::{Hearing, Node, other_node};
+    use promptroom_protocol::CommandId;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_dead_that_left_nothing_behind_are_nobodys_concern() {
+        let node = Node::first(1, Hearing::Deaf).await;
+        node.kill();
+        let (idle, driver) = (other_node(), other_node());
+        node.store.add_node(idle, 1).await.unwrap();
+        node.store.add_node(driver, 1).await.unwrap();
+        node.leave_behind(CommandId(Uuid::new_v4()), driver).await;
+        let (lost, told) = watch::channel(Lost::nothing());
+        let (store, runs, began) = (node.store.clone(), node.runs.clone(), Instant::now());
+        let (tasks, watch) = (Tasks::default(), Watch::default());
+        let mut heartbeat = Heartbeat { store, runs, tasks, watch, began, lost };
+        for _ in 0..8 {
+            assert_eq!(told.borrow().dead(), []);
+            heartbeat.turn().await.unwrap();
+            if !told.borrow().dead().is_empty() {
+                break;
+            }
+            sleep_until(Instant::now() + PACE).await;
+        }
+        assert_eq!(told.borrow().dead(), [driver]);
+        assert!(told.borrow().is_dead(driver) && !told.borrow().is_dead(idle));
     }
 }

@@ -4,7 +4,7 @@ use crate::bus::{Bus, Note, Subscription, Topic};
 use crate::domain::{
     document::Document,
     log::Position,
-    prompt::{ContentPatch, Cut, PromptContent},
+    prompt::{Cut, PromptContent},
     refusal::Refusal,
 };
 use crate::live::{
@@ -12,7 +12,7 @@ use crate::live::{
     keeper::Keeper,
     member::Member,
     room::{
-        CutAsk, Entered, Room, RoomLimits, ToRoom,
+        CutAsk, Edit, Entered, Room, RoomLimits, ToRoom,
         owner::{Around, Owner, RoomStart},
     },
     runs::{Runs, unavailable},
@@ -107,8 +107,8 @@ impl Hub {
     }
 
     /// Changes the content through the room, like any other edit; resolves when that is durable.
-    pub async fn edit(self: &Arc<Self>, prompt: PromptId, patch: ContentPatch) -> Result<(), Refusal> {
-        let edit = |reply| ToRoom::Edit { patch: Box::new(patch.clone()), reply };
+    pub async fn edit(self: &Arc<Self>, prompt: PromptId, edit: Edit) -> Result<(), Refusal> {
+        let edit = |reply| ToRoom::Edit { edit: Box::new(edit.clone()), reply };
         let (room, position): (Arc<Room>, Position) = self.ask(prompt, View::Saved, edit).await?;
         match timeout(DURABLE_WAIT, room.until_durable(position)).await {
             Ok(durable) => durable,
@@ -149,10 +149,12 @@ impl Hub {
         Err(Refusal::RoomRestarted)
     }
 
-    /// Opens a prompt's room, if need be, and brings it to where the database is now.
-    pub async fn reach_head(self: &Arc<Self>, prompt: PromptId) -> Result<(), Refusal> {
+    /// Opens a prompt's room, if need be, and brings it to where the database is now. Returns its rights epoch: whoever
+    /// reads somebody's rights after that finds none that are older.
+    pub async fn reach_head(self: &Arc<Self>, prompt: PromptId) -> Result<u64, Refusal> {
         let room = self.open(prompt).await?;
-        self.catch_up(&room).await
+        self.catch_up(&room).await?;
+        Ok(room.rights_epoch())
     }
 
     /// Brings a room to where the database is now.

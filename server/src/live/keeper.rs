@@ -200,6 +200,7 @@ impl Keeper {
         match outcome {
             CommitOutcome::Committed { first, .. } => self.committed(part, first),
             CommitOutcome::LineageChanged => part.room.end(Refusal::LineageChanged),
+            CommitOutcome::PutBack { head } => put_back(&part.room, head),
             CommitOutcome::Deleted => part.room.end(Refusal::PromptDeleted),
             CommitOutcome::Skipped => {
                 part.room.skip();
@@ -214,6 +215,16 @@ impl Keeper {
             }
         }
     }
+}
+
+/// What is known here is not in the store: the room begins again with what is, and its people bring what they have.
+pub(super) fn put_back(room: &Room, head: Seq) {
+    tracing::error!(
+        prompt.id = %room.prompt, head = head.0,
+        "the database lacks edits that are known here: was it put back, or does another one use the same Redis? \
+         The room restarts"
+    );
+    room.end(Refusal::RoomRestarted);
 }
 
 /// What the rooms have to write. Two lives of one room never write side by side: the later one ends.
@@ -242,6 +253,7 @@ fn part(room: Arc<Room>) -> Option<Part> {
         prompt: room.prompt,
         lineage: room.lineage,
         rights_epoch: room.rights_epoch(),
+        base: unwritten.base,
         rows: unwritten.rows,
         title: unwritten.title.clone(),
         now_ms: now_ms(),

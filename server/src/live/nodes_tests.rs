@@ -97,6 +97,7 @@ async fn an_edit_that_lands_behind_rows_which_nobody_told_of_is_saved_and_the_ro
     let mut elsewhere = there.enter(&world.bob, 12).await;
     let update = elsewhere.holds_back("b");
     let rows = RoomRows {
+        base: Seq(1),
         prompt: world.prompt,
         lineage: world.lineage,
         rights_epoch: here.store.workspace().await.unwrap().rights_epoch,
@@ -141,12 +142,16 @@ async fn rows_that_come_out_of_order_doubled_or_of_another_history_do_no_harm() 
         told(2, &rows[..1], world.lineage),
         told(2, &rows, world.lineage),
         told(5, &[], world.lineage),
+        told(u64::MAX, &rows, world.lineage),
     ] {
         bob.room.send(message).await.unwrap();
     }
     bob.until(|bob| bob.title() == "-abc").await;
     bob.until_saved().await;
     assert!(!bob.room.is_ended() && same(&[&ann.document, &bob.document]));
+    // Row 2 with what row 3 holds: one of the two is not in the database.
+    bob.room.send(told(2, &rows[1..2], world.lineage)).await.unwrap();
+    assert_eq!(bob.until_closed().await, Refusal::RoomRestarted);
 }
 
 #[tokio::test]

@@ -5,11 +5,12 @@ use crate::domain::refusal::Refusal;
 use crate::live::{
     authority::Authority,
     hub::{Hub, RUNS_LOADED},
+    keeper::put_back,
     room::Room,
     tasks::Tasks,
 };
 use crate::store::{RoomHead, Store, StoreError};
-use promptroom_protocol::PromptId;
+use promptroom_protocol::{PromptId, Seq};
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::{
     sync::{Mutex, Notify},
@@ -92,9 +93,14 @@ impl Poll {
         self.tasks.spawn(async move {
             let _reading = reading;
             for (room, head) in rooms {
-                if let Err(error) = read_runs(&store, &room, head.revision).await {
-                    tracing::debug!(prompt.id = %room.prompt, %error, "runs cannot be read yet");
-                    return;
+                match read_runs(&store, &room, head.revision).await {
+                    Ok(()) => {}
+                    Err(error) if error.is_transient() => {
+                        tracing::debug!(prompt.id = %room.prompt, %error, "runs cannot be read yet");
+                        return;
+                    }
+                    // What is wrong with this room's runs holds up no other room's.
+                    Err(error) => tracing::error!(prompt.id = %room.prompt, %error, "runs cannot be read"),
                 }
             }
         });
@@ -119,14 +125,17 @@ pub(super) async fn stand(store: &Store, hub: &Hub) -> Result<Vec<(Arc<Room>, Ro
         return Ok(Vec::new());
     }
     let ids: Vec<PromptId> = rooms.iter().map(|room| room.prompt).collect();
+    // Before the store is asked: what is here by then was there.
+    let known: Vec<Seq> = rooms.iter().map(|room| room.head_seq()).collect();
     let heads: HashMap<PromptId, RoomHead> =
         store.heads(&ids).await?.into_iter().map(|head| (head.prompt, head)).collect();
     let mut standing = Vec::with_capacity(rooms.len());
-    for room in rooms {
+    for (room, known) in rooms.into_iter().zip(known) {
         match heads.get(&room.prompt) {
             None => room.end(Refusal::PromptNotFound),
             Some(head) if head.deleted => room.end(Refusal::PromptDeleted),
             Some(head) if head.lineage != room.lineage => room.end(Refusal::LineageChanged),
+            Some(head) if head.head < known => put_back(&room, head.head),
             Some(head) => standing.push((room, *head)),
         }
     }

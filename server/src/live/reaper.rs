@@ -10,7 +10,7 @@ use crate::live::{
     heartbeat::{Heartbeat, Lost},
     runs::{RECOVERIES_AT_ONCE, Runs},
     tasks::Tasks,
-    upkeep::Upkeep,
+    upkeep::{SnapshotPace, Upkeep},
 };
 use crate::store::{NodeId, Store, StoreError};
 use futures_util::{StreamExt as _, stream};
@@ -39,9 +39,14 @@ impl Reaper {
     /// Also begins this node's heartbeat, where it is not alone, and all that is done now and then. Resolves when runs may be started and
     /// what the last life of a node that is alone left behind is taken over; all of it goes on whether or not anybody
     /// waits for that.
-    pub fn start(store: Arc<Store>, runs: Arc<Runs>, tasks: &Tasks) -> oneshot::Receiver<()> {
+    pub fn start(
+        store: Arc<Store>,
+        runs: Arc<Runs>,
+        snapshots: SnapshotPace,
+        tasks: &Tasks,
+    ) -> oneshot::Receiver<()> {
         let (done, ready) = oneshot::channel();
-        Upkeep::start(store.clone(), runs.alone, tasks);
+        Upkeep::start(store.clone(), snapshots, runs.alone, tasks);
         Adrift::start(store.clone(), runs.clone(), tasks);
         let (tasks_of, damaged) = (tasks.clone(), Mutex::default());
         let reaper = Reaper { store: store.clone(), runs: runs.clone(), tasks: tasks_of, damaged };

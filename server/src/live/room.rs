@@ -8,7 +8,7 @@ mod known_runs;
 mod mail;
 pub mod owner;
 
-pub use mail::{Caught, CutAsk, Entered, Fetched, ToRoom};
+pub use mail::{Caught, CutAsk, Edit, Entered, Fetched, ToRoom};
 
 use crate::domain::{
     log::{Audience, Gap, Log, LogLimits, Position, SocketId, TooFarAhead},
@@ -45,6 +45,8 @@ pub struct RoomLimits {
     pub document_bytes: usize,
     pub awareness_bytes: usize,
     pub idle_ms: u64,
+    /// How often it is looked over: a document that nobody needed meanwhile is kept as its bytes.
+    pub look_ms: u64,
 }
 
 /// A piece of the log as one reader gets it.
@@ -140,6 +142,13 @@ impl Room {
         self.members.lock().values().cloned().collect()
     }
 
+    /// Whose rights count here: its members, and authors of edits that are not durable.
+    pub fn concerned(&self) -> Vec<Arc<Member>> {
+        let mut concerned = self.members.lock().clone();
+        concerned.extend(self.unsaved.lock().iter().map(|(socket, member)| (*socket, member.clone())));
+        concerned.into_values().collect()
+    }
+
     /// How many people are in it, on whichever node.
     pub fn people(&self) -> usize {
         let mut ids: Vec<MemberId> = self.members.lock().values().map(|member| member.id).collect();
@@ -208,6 +217,11 @@ impl Room {
         Some((presence.since(version), presence.newest()))
     }
 
+    /// Every row up to this one is here.
+    pub fn head_seq(&self) -> Seq {
+        self.log.lock().head_seq()
+    }
+
     pub fn head(&self) -> Position {
         self.log.lock().head()
     }
@@ -236,16 +250,16 @@ impl Room {
             return None;
         }
         let title = self.title.lock().clone();
-        let (unwritten, durable) = {
+        let (unwritten, durable, base) = {
             let log = self.log.lock();
-            (log.unwritten(bytes_max), log.durable())
+            (log.unwritten(bytes_max), log.durable(), log.head_seq())
         };
         let (rows, last) = match unwritten {
             Some(unwritten) => unwritten,
             None if title.is_some() => (Vec::new(), durable),
             None => return None,
         };
-        Some(Unwritten { rows, last, title })
+        Some(Unwritten { rows, last, base, title })
     }
 
     /// For the keeper: the rows up to `last` are in the database, from `first` on. Rows of others may lie before them.
@@ -348,5 +362,7 @@ impl Room {
 pub struct Unwritten {
     pub rows: Vec<Bytes>,
     pub last: Position,
+    /// Every row up to this one is in the document that they were made on.
+    pub base: Seq,
     pub title: Option<String>,
 }

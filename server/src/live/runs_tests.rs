@@ -4,6 +4,7 @@ use super::{
     clock::now_ms,
     reaper::Reaper,
     test_node::{Node, PATIENCE, cut, other_node},
+    upkeep::SnapshotPace,
 };
 use crate::domain::refusal::Refusal;
 use crate::store::{Claim, ClaimOutcome, NodeId};
@@ -53,7 +54,8 @@ async fn a_damaged_run_does_not_keep_the_others_from_being_taken_over() {
     let bad = node.leave_behind(CommandId(Uuid::new_v4()), other_node()).await;
     let good = node.leave_behind(CommandId(Uuid::new_v4()), other_node()).await;
     node.damage("UPDATE runs SET stored = 5 WHERE id = $1", bad).await;
-    let taken_over = Reaper::start(node.store.clone(), node.runs.clone(), &node.tasks);
+    let taken_over =
+        Reaper::start(node.store.clone(), node.runs.clone(), SnapshotPace::default(), &node.tasks);
     tokio::time::timeout(PATIENCE, taken_over).await.unwrap().unwrap_err();
     assert_eq!(node.until_over(good).await.state, RunState::Completed);
     assert_eq!(node.store.run(bad).await.unwrap().unwrap().ended_at_ms, None);

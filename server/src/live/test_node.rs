@@ -8,6 +8,7 @@ use super::{
     tape::{Next, Reader},
     tasks::Tasks,
     test_faults::{Life, Line},
+    upkeep::SnapshotPace,
 };
 use crate::bus::{Bus, Ears, Heard, Local, Note};
 use crate::domain::{
@@ -134,7 +135,7 @@ impl Node {
             }
         });
         let pulse = Tasks::governed(Arc::new(self.pulse.clone()));
-        let ready = Reaper::start(self.store.clone(), self.runs.clone(), &pulse);
+        let ready = Reaper::start(self.store.clone(), self.runs.clone(), SnapshotPace::default(), &pulse);
         tokio::time::timeout(PATIENCE, ready).await.unwrap().unwrap_err();
         self
     }

@@ -1,20 +1,20 @@
 //! The one database of all nodes, with triggers that watch what no statement of ours may ever do.
 
-use super::{faults::Link, replica::Replica};
+use super::faults::Link;
 use crate::domain::{document::first_state, prompt::ContentPatch, rights::Visibility};
 use crate::store::{
-    NewPrincipal, NewPrompt, PrincipalKind, Store,
+    NewPrincipal, NewPrompt, NodeId, PrincipalKind, Store,
     plain::{Hook, Shared, Step, Verdict},
 };
 use futures_util::future::BoxFuture;
-use parking_lot::Mutex;
 use promptroom_protocol::{CommandId, LineageId, MemberId, PromptId, Role, RunId, RunState};
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, Row, config::DbConfig};
 use std::{cell::RefCell, sync::Arc};
 use uuid::Uuid;
 
 const PEOPLE: u128 = 4;
-const PROMPT: PromptId = PromptId(Uuid::from_u128(100));
+/// Rooms, in which one may be without people.
+const ROOMS: u128 = 2;
 /// Each writes down what it saw; a transaction that is rolled back has done nothing.
 const TRIGGERS: &str = "
 CREATE TEMP TABLE seen (statement TEXT NOT NULL);
@@ -38,6 +38,13 @@ BEGIN INSERT INTO seen VALUES ('1: a stored row changes'); END;
 CREATE TEMP TRIGGER heads_count BEFORE INSERT ON main.room_updates
     WHEN NEW.seq <> 1 + (SELECT COALESCE(MAX(seq), 0) FROM main.room_updates WHERE prompt_id = NEW.prompt_id)
 BEGIN INSERT INTO seen VALUES ('1: rows are not numbered one after the other'); END;
+CREATE TEMP TRIGGER pruned_behind_two BEFORE DELETE ON main.room_updates
+    WHEN OLD.seq > COALESCE((SELECT snapshot_seq_older FROM prompts WHERE id = OLD.prompt_id), 0)
+BEGIN INSERT INTO seen VALUES ('1: a row is deleted that the older snapshot does not hold'); END;
+CREATE TEMP TABLE held (prompt_id BLOB NOT NULL);
+CREATE TEMP TRIGGER held_rows_are_skipped BEFORE UPDATE OF head ON main.prompts
+    WHEN EXISTS (SELECT 1 FROM held WHERE prompt_id = OLD.id)
+BEGIN SELECT RAISE(IGNORE); END;
 ";
 
 pub struct RunRow {
@@ -69,17 +76,20 @@ thread_local! {
 }
 
 impl Database {
-    /// A database with one prompt and some people.
-    pub async fn fresh() -> (Database, Vec<MemberId>, PromptId) {
+    /// A database with some rooms and some people.
+    pub async fn fresh() -> (Database, Vec<MemberId>, Vec<PromptId>) {
         if let Some(shared) = USED.take() {
-            shared.with(|connection| connection.execute_batch(&refurnish())).expect("a database as it was");
-            return (Database(shared), people(), PROMPT);
+            shared.with(refurnish).expect("a database as it was");
+            return (Database(shared), people(), rooms());
         }
         let shared = Shared::new();
+        // Statements are planned once, and not again for each value.
+        let qpsg = DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG;
+        shared.with(|connection| connection.set_db_config(qpsg, true)).expect("stable plans");
         furnish(&Store::plain(&shared, Arc::new(NoFaults))).await;
         shared.with(|connection| connection.execute_batch(&keep())).expect("copies of all tables");
         shared.with(|connection| connection.execute_batch(TRIGGERS)).expect("triggers");
-        (Database(shared), people(), PROMPT)
+        (Database(shared), people(), rooms())
     }
 
     /// The next schedule of this thread may have it.
@@ -92,24 +102,53 @@ impl Database {
         Store::plain(&self.0, Arc::new(link))
     }
 
-    fn with<T>(&self, ask: impl FnOnce(&Connection) -> T) -> T {
+    /// Its way for whoever only looks, which nothing disturbs.
+    pub fn undisturbed(&self) -> Store {
+        Store::plain(&self.0, Arc::new(NoFaults))
+    }
+
+    pub fn with<T>(&self, ask: impl FnOnce(&Connection) -> T) -> T {
         self.0.with(ask)
     }
 
     /// Runs that go on, and attempts that are not settled.
-    pub fn open_runs(&self, prompt: PromptId) -> u64 {
-        let sql = "SELECT (SELECT COUNT(*) FROM runs WHERE prompt_id = ?1 AND ended_at_ms IS NULL)
-            + (SELECT COUNT(*) FROM run_attempts WHERE settled_at_ms IS NULL)";
-        let open: Vec<i64> = self.with(|connection| all(connection, sql, prompt.0, |row| row.get(0)));
-        open.iter().sum::<i64>().cast_unsigned()
+    pub fn open_runs(&self) -> u64 {
+        let sql = "SELECT (SELECT COUNT(*) FROM runs WHERE ended_at_ms IS NULL)
+            + (SELECT COUNT(*) FROM run_attempts WHERE settled_at_ms IS NULL) WHERE ?1 IS NOT NULL";
+        self.number(sql, Uuid::nil())
     }
 
-    /// The rows of a room's document, in order.
-    pub fn rows(&self, prompt: PromptId) -> Vec<Vec<u8>> {
+    /// Runs that go on and that this life of a node drives.
+    pub fn driven_by(&self, node: NodeId) -> u64 {
+        self.number("SELECT COUNT(*) FROM runs WHERE ended_at_ms IS NULL AND node_id = ?1", node.0)
+    }
+
+    /// How far the snapshots of all rooms are, and how many rows they have made unnecessary.
+    pub fn snapshots(&self) -> (u64, u64) {
+        let snapshots = "SELECT COUNT(*) FROM room_snapshots WHERE ?1 IS NOT NULL";
+        let pruned =
+            "SELECT SUM(first - 1) FROM (SELECT MIN(seq) AS first FROM room_updates GROUP BY prompt_id)
+            WHERE ?1 IS NOT NULL";
+        (self.number(snapshots, Uuid::nil()), self.number(pruned, Uuid::nil()))
+    }
+
+    /// From now on somebody else holds the room's row, or nobody; false while this cannot be said.
+    pub fn hold_row(&self, prompt: PromptId, holds: bool) -> bool {
+        let sql =
+            if holds { "INSERT INTO held VALUES (?1)" } else { "DELETE FROM held WHERE prompt_id = ?1" };
         self.with(|connection| {
-            let sql = "SELECT bytes FROM room_updates WHERE prompt_id = ?1 ORDER BY seq";
-            all(connection, sql, prompt.0, |row| row.get(0))
+            // What is done in somebody's transaction may be rolled back with it.
+            let may = connection.is_autocommit();
+            if may {
+                connection.execute(sql, [&prompt.0.as_bytes()[..]]).expect("a statement of the simulation");
+            }
+            may
         })
+    }
+
+    fn number(&self, sql: &str, of: Uuid) -> u64 {
+        let numbers: Vec<i64> = self.with(|connection| all(connection, sql, of, |row| row.get(0)));
+        numbers.iter().sum::<i64>().cast_unsigned()
     }
 
     pub fn runs(&self, prompt: PromptId) -> Vec<RunRow> {
@@ -145,6 +184,17 @@ impl Database {
         seen.into_iter().next().map_or(Ok(()), Err)
     }
 
+    /// The text that a run asked for, and whether anybody still wants a run of the same text to go on.
+    pub fn wanted(&self) -> Vec<(RunId, String, bool)> {
+        self.with(|connection| {
+            let sql = "SELECT id, source_json, ended_at_ms IS NULL AND cancel_requested_by IS NULL FROM runs
+                WHERE ?1 IS NOT NULL";
+            all(connection, sql, Uuid::nil(), |row| {
+                Ok((RunId(id(row, 0)?), asked(&row.get::<_, String>(1)?), row.get(2)?))
+            })
+        })
+    }
+
     /// How many attempts at this text are written down.
     pub fn attempts_at(&self, text: &str) -> u64 {
         self.with(|connection| {
@@ -153,38 +203,6 @@ impl Database {
             let sources: Vec<String> = all(connection, sql, Uuid::nil(), |row| row.get(0));
             sources.iter().filter(|source| asked(source) == text).count() as u64
         })
-    }
-}
-
-/// The room's document as the database has it, followed row by row.
-pub struct Stored {
-    database: Arc<Database>,
-    prompt: PromptId,
-    followed: Mutex<(i64, Replica)>,
-}
-
-impl Stored {
-    pub fn new(database: Arc<Database>, prompt: PromptId) -> Stored {
-        Stored { database, prompt, followed: Mutex::new((0, Replica::new(1))) }
-    }
-
-    /// Nothing while somebody is in the middle of a transaction, whose rows may yet be none.
-    pub fn text(&self) -> Option<String> {
-        let (seen, replica) = &mut *self.followed.lock();
-        let rows: Option<Vec<Vec<u8>>> = self.database.with(|connection| {
-            let sql = "SELECT bytes FROM room_updates WHERE prompt_id = ?1 AND seq > ?2 ORDER BY seq";
-            connection.is_autocommit().then(|| {
-                let mut statement = connection.prepare_cached(sql).expect("a statement of the simulation");
-                let rows = statement.query_map((&self.prompt.0.as_bytes()[..], *seen), |row| row.get(0));
-                rows.expect("rows").collect::<rusqlite::Result<_>>().expect("readable rows")
-            })
-        });
-        for row in rows? {
-            *seen += 1;
-            // One that does not fit is told of at the end.
-            let _fits = replica.apply(&row);
-        }
-        Some(replica.text())
     }
 }
 
@@ -247,19 +265,29 @@ fn keep() -> String {
 }
 
 /// Makes all tables as they were.
-fn refurnish() -> String {
-    let empty = TABLES.iter().rev().map(|table| format!("DELETE FROM main.{table};"));
-    let fill =
-        TABLES.iter().map(|table| format!("INSERT INTO main.{table} SELECT * FROM temp.kept_{table};"));
-    let body: String = empty.chain(fill).collect();
-    format!("BEGIN; {body} DELETE FROM seen; COMMIT;")
+fn refurnish(connection: &Connection) -> rusqlite::Result<()> {
+    let run = |sql: &str| connection.prepare_cached(sql)?.raw_execute().map(drop);
+    run("BEGIN")?;
+    for table in TABLES.iter().rev() {
+        run(&format!("DELETE FROM main.{table}"))?;
+    }
+    for table in TABLES {
+        run(&format!("INSERT INTO main.{table} SELECT * FROM temp.kept_{table}"))?;
+    }
+    run("DELETE FROM seen")?;
+    run("DELETE FROM held")?;
+    run("COMMIT")
+}
+
+fn rooms() -> Vec<PromptId> {
+    (0..ROOMS).map(|number| PromptId(Uuid::from_u128(100 + number))).collect()
 }
 
 fn people() -> Vec<MemberId> {
     (1..=PEOPLE).map(|number| MemberId(Uuid::from_u128(number))).collect()
 }
 
-/// People who may edit, and a prompt of the workspace's.
+/// People who may edit, and prompts of the workspace's.
 async fn furnish(store: &Store) {
     for id in people() {
         let new = NewPrincipal {
@@ -272,17 +300,22 @@ async fn furnish(store: &Store) {
         };
         store.add_principal(&new).await.expect("a person");
     }
-    let new = NewPrompt {
-        id: PROMPT,
-        lineage: LineageId(Uuid::from_u128(101)),
-        slug: "room".to_owned(),
-        owner: people()[0],
-        visibility: Visibility::Workspace,
-        title: "Room".to_owned(),
-        first_row: first_state(1, &ContentPatch::default(), "stops/markdown").expect("a first state").into(),
-        now_ms: 2,
-    };
-    store.create_prompt(&new).await.expect("a prompt");
+    for id in rooms() {
+        let number = id.0.as_u128();
+        let new = NewPrompt {
+            id,
+            lineage: LineageId(Uuid::from_u128(number + 100)),
+            slug: format!("room-{number}"),
+            owner: people()[0],
+            visibility: Visibility::Workspace,
+            title: "Room".to_owned(),
+            first_row: first_state(1, &ContentPatch::default(), "stops/markdown")
+                .expect("a first state")
+                .into(),
+            now_ms: 2,
+        };
+        store.create_prompt(&new).await.expect("a prompt");
+    }
 }
 
 fn all<T>(

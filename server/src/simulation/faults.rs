@@ -31,18 +31,30 @@ struct State {
     lost: u64,
     /// In a thousand commits: done, or not, and told as neither.
     doubtful: u64,
+    /// When nothing of this was so any more.
+    calm_since: Instant,
 }
 
 impl Faults {
     pub fn new(dice: Dice, history: Arc<History>) -> Faults {
-        let state = State { dice, slow: 0, busy: 0, lost: 0, doubtful: 0 };
+        let state = State { dice, slow: 0, busy: 0, lost: 0, doubtful: 0, calm_since: Instant::now() };
         Faults(Arc::new(Inner { history, state: Mutex::new(state), frozen_until: watch::Sender::new(None) }))
     }
 
     /// So many steps in a thousand take their time, are refused, or are cut off; so many commits are in doubt.
     pub fn trouble(&self, slow: u64, busy: u64, lost: u64, doubtful: u64) {
         let mut state = self.0.state.lock();
+        if state.is_troubled() {
+            state.calm_since = Instant::now();
+        }
         (state.slow, state.busy, state.lost, state.doubtful) = (slow, busy, lost, doubtful);
+    }
+
+    /// Whether anything was wrong with it at any time since.
+    pub fn hinders_since(&self, since: Instant) -> bool {
+        let state = self.0.state.lock();
+        let frozen_until = *self.0.frozen_until.borrow();
+        state.is_troubled() || state.calm_since >= since || frozen_until.is_some_and(|until| until >= since)
     }
 
     /// Nothing is answered before `until`.
@@ -52,6 +64,7 @@ impl Faults {
 
     pub fn calm(&self) {
         self.trouble(0, 0, 0, 0);
+        self.0.state.lock().calm_since = Instant::now();
         self.0.frozen_until.send_replace(None);
     }
 
@@ -88,6 +101,10 @@ impl Hook for Link {
 }
 
 impl State {
+    fn is_troubled(&self) -> bool {
+        self.slow + self.busy + self.lost + self.doubtful > 0
+    }
+
     fn verdict(&mut self, step: Step) -> Verdict {
         let chance = self.dice.below(1_000);
         match step {

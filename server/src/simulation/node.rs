@@ -7,7 +7,7 @@ use super::{
     upstream::{Provider, Reached},
 };
 use crate::app::parts::{Parts, assemble};
-use crate::bus::{self, Bus, Local};
+use crate::bus::{Bus, Local};
 use crate::domain::{gate::GateLimits, log::LogLimits, refusal::Refusal, rights::rights};
 use crate::edge::{
     admission::Ticket,
@@ -15,7 +15,7 @@ use crate::edge::{
     socket::Socket,
     state::{App, Settings},
 };
-use crate::live::{clock, room::RoomLimits, runs::unavailable, tasks::Tasks};
+use crate::live::{clock, room::RoomLimits, runs::unavailable, tasks::Tasks, upkeep::SnapshotPace};
 use crate::model::{CancelBehaviour, LaneInfo, Models, PrefillStyle};
 use crate::store::{NodeId, Store};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
@@ -31,6 +31,25 @@ pub struct Surroundings {
     pub provider: Arc<Provider>,
     /// There is one node, which has the database for itself.
     pub alone: bool,
+    pub paces: Paces,
+}
+
+/// How often the nodes do what they do now and then.
+#[derive(Clone, Copy, Debug)]
+pub struct Paces {
+    /// Between two looks at a room, which lets it rest.
+    pub look_ms: u64,
+    /// A room that nobody is in goes after so long.
+    pub idle_ms: u64,
+    pub snapshots: SnapshotPace,
+}
+
+/// One life of a node that has begun.
+pub struct Started {
+    pub app: App,
+    pub bus: Arc<Local>,
+    /// As the database knows it.
+    pub id: NodeId,
 }
 
 thread_local! {
@@ -38,33 +57,29 @@ thread_local! {
 }
 
 /// Starts a node; `bus` is any other's end of the bus, dead or alive.
-pub fn start(around: &Surroundings, home: Home, store: Store, bus: Option<&Arc<Local>>) -> (App, Arc<Local>) {
+pub fn start(around: &Surroundings, home: Home, store: Store, bus: Option<&Arc<Local>>) -> Started {
     let (local, ears) = bus.map_or_else(Local::alone, |other| other.join());
     local.carried_by(around.network.carrier(&around.scheduler, &around.history));
-    let tasks = Tasks::governed(around.scheduler.governor(home));
-    let app = compose(around, store, Bus::Local(local.clone()), ears, tasks);
-    (app, local)
-}
-
-fn compose(around: &Surroundings, store: Store, bus: Bus, ears: bus::Ears, tasks: Tasks) -> App {
+    let id = NodeId(clock::new_id());
     let upstream = Arc::new(Reached { provider: around.provider.clone() });
     let (app, _taken_over) = assemble(Parts {
         store: Arc::new(store),
         models: Arc::new(Models::scripted(lanes(), upstream)),
-        bus,
+        bus: Bus::Local(local.clone()),
         ears,
-        node: NodeId(clock::new_id()),
+        node: id,
         alone: around.alone,
         gate: GateLimits::default(),
-        room: room_limits(),
+        room: room_limits(around.paces),
+        snapshots: around.paces.snapshots,
         rooms_max: 16,
         settings: settings(),
         metrics: METRICS.with(|metrics| {
             metrics.get_or_init(|| PrometheusBuilder::new().build_recorder().handle()).clone()
         }),
-        tasks,
+        tasks: Tasks::governed(around.scheduler.governor(home)),
     });
-    app
+    Started { app, bus: local, id }
 }
 
 /// Leads a socket in as `admission` does, for somebody who is known already.
@@ -115,13 +130,14 @@ fn lanes() -> Vec<LaneInfo> {
     vec![lane("stops", CancelBehaviour::Stops), lane("runs-on", CancelBehaviour::RunsOn)]
 }
 
-fn room_limits() -> RoomLimits {
+fn room_limits(paces: Paces) -> RoomLimits {
     RoomLimits {
         log: LogLimits { entries: 24, bytes: 1 << 20, unwritten_bytes: 1 << 16 },
         members: 16,
         document_bytes: 1 << 20,
         awareness_bytes: 1 << 12,
-        idle_ms: 3_000,
+        idle_ms: paces.idle_ms,
+        look_ms: paces.look_ms,
     }
 }
 

@@ -1,38 +1,61 @@
 //! The promises as statements about a history: what people were told, against what the database holds in the end.
 
 use super::{
-    database::{Attempted, Database, RunRow},
+    database::{Attempted, RunRow},
     person::{Answer, Edit, Person},
-    replica::Replica,
-    upstream::{Call, CallState, Provider},
+    replica::{Replica, Standing},
+    upstream::{Call, CallState},
 };
 use crate::domain::{document::Document, run::Source};
-use promptroom_protocol::{Action, PromptId, RunId, RunState};
+use crate::store::RoomImage;
+use promptroom_protocol::{Action, RunId, RunState};
 use std::collections::{BTreeMap, BTreeSet};
 
 type Statement = Result<(), String>;
 
-/// Everything that must hold once the faults are over and everybody has come to rest.
-pub fn check(database: &Database, prompt: PromptId, people: &[&Person], provider: &Provider) -> Statement {
-    let rows = database.rows(prompt);
-    Document::load(1, None, rows.iter().map(Vec::as_slice))
-        .map_err(|_| "1: a stored row rests on something that is not stored before it".to_owned())?;
-    let stored = Replica::of_rows(&rows)?.standing();
-    saved_means_saved(&stored.text, people)?;
-    if let Some(person) = people.iter().find(|person| person.replica.standing() != stored) {
-        return Err(format!("1: what {} shows is not what is stored", person.name()));
+/// What one room has come to.
+pub struct End<'a> {
+    /// From its newest snapshot, and from the one before.
+    pub images: &'a [RoomImage],
+    pub runs: &'a [RunRow],
+    pub calls: &'a [Call],
+    pub people: &'a [&'a Person],
+}
+
+impl End<'_> {
+    /// Everything that must hold once the faults are over and everybody has come to rest.
+    pub fn check(&self) -> Statement {
+        let End { images, runs, calls, people } = self;
+        let stored = loads_cold(images)?;
+        saved_means_saved(&stored.text, people)?;
+        if let Some(person) = people.iter().find(|person| person.replica.standing() != stored) {
+            return Err(format!("1: what {} shows is not what is stored", person.name()));
+        }
+        for run in *runs {
+            one_stream(run, people, calls)?;
+            paid_for_once(run, calls)?;
+            stop_stops(run, people)?;
+            keeps_and_bills(run, runs, calls)?;
+            what_you_see_is_what_runs(run, people)?;
+        }
+        one_run_for_each_command(runs, people)
     }
-    let runs = database.runs(prompt);
-    let calls = provider.calls();
-    for run in &runs {
-        one_stream(run, people, &calls)?;
-        paid_for_once(run, &calls)?;
-        stop_stops(run, people)?;
-        what_you_see_is_what_runs(run, people)?;
+}
+
+/// Statement 1: whoever opens the room finds the same in it, whichever snapshot they begin with.
+fn loads_cold(images: &[RoomImage]) -> Result<Standing, String> {
+    let mut found = None;
+    for RoomImage { snapshot, rows, .. } in images {
+        let snapshot = snapshot.as_ref().map(|(_, bytes)| &bytes[..]);
+        let rows: Vec<&[u8]> = rows.iter().map(|(_, row)| &row[..]).collect();
+        Document::load(1, snapshot, rows.iter().copied())
+            .map_err(|_| "1: a stored row rests on something that is not stored before it".to_owned())?;
+        let standing = Replica::of_rows(snapshot.into_iter().chain(rows))?.standing();
+        if found.get_or_insert_with(|| standing.clone()) != &standing {
+            return Err("1: the newest snapshot makes another document than the one before it".to_owned());
+        }
     }
-    one_run_for_each_command(&runs, people)?;
-    intents_cover_calls(&runs, &calls)?;
-    database.watched()
+    found.ok_or_else(|| "1: the room is gone".to_owned())
 }
 
 /// Statement 1: each saved edit is in the store once, and nothing that was taken out comes back.
@@ -143,6 +166,25 @@ fn stop_stops(run: &RunRow, people: &[&Person]) -> Statement {
     Ok(())
 }
 
+/// Statement 4: what came before the stop is kept whole, and what was used is billed.
+fn keeps_and_bills(run: &RunRow, runs: &[RunRow], calls: &[Call]) -> Statement {
+    let id = run.id;
+    if !run.output.is_empty() && run.attempts.iter().all(|attempt| attempt.output == 0) {
+        return Err(format!("4: run {id} has {} bytes, of which nothing is billed", run.output.len()));
+    }
+    let is_alone = runs.iter().filter(|other| other.asked == run.asked).count() == 1;
+    if !is_alone || run.state != RunState::Cancelled || run.claims.len() > 1 {
+        return Ok(());
+    }
+    // One driver from start to end, which has heard all that it was told.
+    let mut calls = calls.iter().filter(|call| call.asked == run.asked && !call.runs_on);
+    let kept = String::from_utf8_lossy(&run.output);
+    match calls.find(|call| call.state == CallState::HungUp && call.said != kept) {
+        Some(call) => Err(format!("4: {kept:?} is kept of {:?} when run {id} was stopped", call.said)),
+        None => Ok(()),
+    }
+}
+
 /// Statement 5: the request holds all that its author typed before the press, and nothing from after it.
 fn what_you_see_is_what_runs(run: &RunRow, people: &[&Person]) -> Statement {
     let Ok(source) = serde_json::from_str::<Source>(&run.source_json) else {
@@ -184,8 +226,8 @@ fn one_run_for_each_command(runs: &[RunRow], people: &[&Person]) -> Statement {
     Ok(())
 }
 
-/// Statement 3: the provider was asked no more often than attempts were written down.
-fn intents_cover_calls(runs: &[RunRow], calls: &[Call]) -> Statement {
+/// Statement 3, of all rooms: the provider was asked no more often than attempts were written down.
+pub fn intents_cover_calls(runs: &[RunRow], calls: &[Call]) -> Statement {
     let mut attempts: BTreeMap<&str, usize> = BTreeMap::new();
     for run in runs {
         *attempts.entry(&run.asked).or_default() += run.attempts.len();

@@ -12,7 +12,7 @@ pub const MARK_ENDS: char = '⟧';
 
 pub struct Replica(Doc);
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standing {
     pub text: String,
     clocks: BTreeMap<u64, u32>,
@@ -80,7 +80,7 @@ impl Replica {
     }
 
     /// What the rows of a room make, as a page would show it.
-    pub fn of_rows(rows: &[Vec<u8>]) -> Result<Replica, String> {
+    pub fn of_rows<'a>(rows: impl IntoIterator<Item = &'a [u8]>) -> Result<Replica, String> {
         let replica = Replica::new(1);
         for row in rows {
             replica.apply(row)?;

@@ -171,6 +171,10 @@ impl Scheduler {
         self.0.ready.wake_driver();
     }
 
+    pub fn is_paused(&self, home: Home) -> bool {
+        self.0.state.lock().homes.get(&home).is_some_and(|house| house.paused)
+    }
+
     /// All tasks of the node are dropped where they wait.
     pub fn kill(&self, home: Home) {
         self.0.kill(home);

@@ -1,6 +1,10 @@
 //! The provider of all nodes: it counts who asks for what, what it was heard to say, and what it wants to be paid.
 
-use super::{dice::Dice, history::History, scheduler::current_home};
+use super::{
+    dice::Dice,
+    history::History,
+    scheduler::{Home, current_home},
+};
 use crate::domain::{ledger::UsageReport, prompt::ModelRequest};
 use crate::model::{
     ModelError, ModelErrorKind, ModelEvent,
@@ -32,6 +36,10 @@ type Intends = Arc<dyn Fn(&str) -> Option<u64> + Send + Sync>;
 pub struct Call {
     /// The last message: what was asked.
     pub asked: String,
+    /// Who asked.
+    pub home: Option<Home>,
+    /// Whether whoever hangs up is written to all the same, and pays for it.
+    pub runs_on: bool,
     /// What the caller was given of the answer.
     pub said: String,
     /// All that it wants to be paid for, once it has said so.
@@ -88,17 +96,29 @@ impl Provider {
         self.state.lock().calls.clone()
     }
 
+    /// Calls that end when their caller hangs up, and whose caller has not.
+    pub fn listened_to(&self) -> Vec<(usize, Call)> {
+        let state = self.state.lock();
+        let open =
+            state.calls.iter().enumerate().filter(|(_, call)| {
+                matches!(call.state, CallState::Asked | CallState::Open) && !call.runs_on
+            });
+        open.map(|(number, call)| (number, call.clone())).collect()
+    }
+
     /// Calls that somebody still listens to.
     pub fn open(&self) -> usize {
         let state = self.state.lock();
         state.calls.iter().filter(|call| call.state == CallState::Open).count()
     }
 
-    fn begin(self: &Arc<Self>, asked: String) -> Listened {
+    fn begin(self: &Arc<Self>, asked: String, model: &str) -> Listened {
         let number = {
             let calls = &mut self.state.lock().calls;
             calls.push(Call {
                 asked: asked.clone(),
+                home: current_home(),
+                runs_on: model.starts_with("on-"),
                 said: String::new(),
                 reported: None,
                 state: CallState::Asked,
@@ -158,7 +178,7 @@ impl Upstream for Reached {
     fn call<'a>(&'a self, request: &'a ModelRequest) -> Told<'a, Result<Box<dyn Answer>, ModelError>> {
         Box::pin(async move {
             let asked = request.messages.last().map(|message| message.text.clone()).unwrap_or_default();
-            let call = self.provider.begin(asked);
+            let call = self.provider.begin(asked, &request.model);
             let script = self.provider.script(&request.model);
             sleep(Duration::from_millis(script.head_ms)).await;
             if let Some(kind) = script.refuses {

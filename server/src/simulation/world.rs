@@ -1,25 +1,34 @@
 //! Nodes and people of one schedule, and what can be done to them.
 
 use super::{
-    bus_faults::Network,
     clock,
-    database::{Database, Stored},
+    database::Database,
     dice::Dice,
     faults::Faults,
     history::History,
-    node::{self, Surroundings},
+    node::{self, Started, Surroundings},
     person::Person,
-    scheduler::{Home, Scheduler, Strike},
-    upstream::Provider,
+    scheduler::{Home, Strike},
+    stops::Stops,
+    stored::Stored,
 };
+use crate::app::stopping::drain;
 use crate::bus::Local;
 use crate::edge::{
     socket::{Socket, simulated::Line},
     state::App,
 };
+use crate::store::NodeId;
 use parking_lot::Mutex;
 use promptroom_protocol::{MemberId, PromptId};
-use std::{sync::Arc, time::Duration};
+use std::{
+    future::pending,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 use tokio::{
     sync::Notify,
     time::{Instant, sleep},
@@ -27,6 +36,12 @@ use tokio::{
 
 /// Messages that a socket holds each way.
 const LINE: usize = 1_024;
+
+/// Who takes part, and where.
+pub struct Cast {
+    pub people: Vec<MemberId>,
+    pub rooms: Vec<PromptId>,
+}
 
 pub struct World {
     pub around: Surroundings,
@@ -38,17 +53,39 @@ pub struct World {
     next_home: Mutex<u32>,
     /// Any end of the bus: a new node joins beside it.
     bus: Mutex<Option<Arc<Local>>>,
-    pub prompt: PromptId,
+    /// Those that have people.
+    pub rooms: Vec<Arc<Stored>>,
+    stops: Arc<Stops>,
+    /// A row that somebody else holds for a while, and until when.
+    held: Mutex<Option<(PromptId, Instant)>>,
 }
 
 /// A place for a node; its lives follow one another.
 pub struct Node {
     pub home: Home,
     pub app: Option<App>,
+    id: NodeId,
     bus: Arc<Local>,
+    leaving: Option<Leaving>,
     /// When it may be started again.
     pub back_at: Instant,
     pub resume_at: Option<Instant>,
+}
+
+impl Node {
+    fn has_left(&self) -> bool {
+        self.leaving.as_ref().is_some_and(|leaving| leaving.has_left.load(Ordering::Relaxed))
+    }
+}
+
+/// A node that was told to stop.
+struct Leaving {
+    since: Instant,
+    /// Whether it was stopped in the middle of that.
+    was_paused: bool,
+    /// Whether its process has come to its end.
+    has_left: Arc<AtomicBool>,
+    back_after: Duration,
 }
 
 /// A person and where they sit.
@@ -56,38 +93,29 @@ pub struct Node {
 pub struct Sitting {
     pub person: Arc<Mutex<Person>>,
     pub who: MemberId,
+    pub room: Arc<Stored>,
     /// Rung when the person hangs up.
     pub hung_up: Arc<Notify>,
 }
 
 impl World {
-    pub fn new(
-        dice: &Dice,
-        history: Arc<History>,
-        database: Arc<Database>,
-        people: &[MemberId],
-        prompt: PromptId,
-        alone: bool,
-    ) -> Arc<World> {
-        let scheduler = Scheduler::new(dice.apart(1), history.clone());
-        let around = Surroundings {
-            scheduler,
-            network: Network::new(dice.apart(2)),
-            provider: Provider::new(dice.apart(3), history.clone()),
-            history: history.clone(),
-            alone,
-        };
+    pub fn new(dice: &Dice, around: Surroundings, database: Arc<Database>, cast: &Cast) -> Arc<World> {
+        let history = around.history.clone();
         let attempts = database.clone();
         around.provider.ask_before_each(Arc::new(move |asked| Some(attempts.attempts_at(asked))));
-        let stored = Arc::new(Stored::new(database.clone(), prompt));
-        let people = (0..).zip(people).map(|(number, who)| Sitting {
+        let rooms = cast.rooms.iter().map(|prompt| Arc::new(Stored::new(database.clone(), *prompt)));
+        let rooms: Vec<Arc<Stored>> = rooms.collect();
+        let stops = Arc::new(Stops::new(history.clone()));
+        let people = (0..).zip(&cast.people).zip(rooms.iter().cycle()).map(|((number, who), room)| Sitting {
             person: Arc::new(Mutex::new(Person::new(
                 number,
                 dice.apart(100 + number as u64),
                 history.clone(),
-                stored.clone(),
+                room.clone(),
+                stops.clone(),
             ))),
             who: *who,
+            room: room.clone(),
             hung_up: Arc::new(Notify::new()),
         });
         Arc::new(World {
@@ -99,7 +127,9 @@ impl World {
             dice: Mutex::new(dice.apart(5)),
             next_home: Mutex::new(0),
             bus: Mutex::new(None),
-            prompt,
+            rooms,
+            stops,
+            held: Mutex::new(None),
         })
     }
 
@@ -121,10 +151,10 @@ impl World {
         };
         let store = self.database.store(self.faults.link(home));
         let beside = self.bus.lock().clone();
-        let (app, local) = node::start(&self.around, home, store, beside.as_ref());
-        *self.bus.lock() = Some(local.clone());
+        let Started { app, bus, id } = node::start(&self.around, home, store, beside.as_ref());
+        *self.bus.lock() = Some(bus.clone());
         self.history().note(|| format!("{home:?} starts"));
-        Node { home, app: Some(app), bus: local, back_at: Instant::now(), resume_at: None }
+        Node { home, app: Some(app), id, bus, leaving: None, back_at: Instant::now(), resume_at: None }
     }
 
     /// Kills what is at this place.
@@ -140,9 +170,72 @@ impl World {
             let node = &mut self.nodes.lock()[place];
             node.back_at = Instant::now() + back_after;
             node.resume_at = None;
+            node.leaving = None;
             node.app.take()
         };
         drop(app);
+    }
+
+    /// The node is told to end, and may drive its runs on for `runs_limit`.
+    pub fn tell_to_stop(&self, place: usize, runs_limit: Duration, back_after: Duration) {
+        let node = &mut self.nodes.lock()[place];
+        let Some(app) = node.app.clone().filter(|_| node.leaving.is_none()) else { return };
+        let home = node.home;
+        self.history().note(|| format!("{home:?} is told to stop, and drives its runs for {runs_limit:?}"));
+        self.history().count("drains", 1);
+        let has_left = Arc::new(AtomicBool::new(false));
+        let leaving =
+            Leaving { since: Instant::now(), was_paused: false, has_left: has_left.clone(), back_after };
+        node.leaving = Some(leaving);
+        self.around.scheduler.spawn(Some(home), async move {
+            drain(&app, runs_limit, pending()).await;
+            has_left.store(true, Ordering::Relaxed);
+        });
+    }
+
+    /// A node that comes to its end by itself leaves nothing behind that others would have to wait for.
+    fn see_off(&self, place: usize) {
+        let (home, id, back_after, in_peace) = {
+            let nodes = self.nodes.lock();
+            let Some(leaving) = &nodes[place].leaving else { return };
+            let in_peace = !leaving.was_paused && !self.faults.hinders_since(leaving.since);
+            (nodes[place].home, nodes[place].id, leaving.back_after, in_peace)
+        };
+        self.history().note(|| format!("{home:?} has left (in peace: {in_peace})"));
+        self.history().count("drains to the end", 1);
+        let left = self.database.driven_by(id);
+        if in_peace && left > 0 {
+            self.history().broken(&format!("2: {home:?} has left in peace and still has {left} runs"));
+        }
+        self.around.scheduler.kill(home);
+        self.bury(place, back_after);
+    }
+
+    /// Somebody else holds the row of this room for a while: whoever writes passes it over.
+    pub fn hold_row(&self, prompt: PromptId, length: Duration) {
+        let mut held = self.held.lock();
+        if held.is_none() && self.database.hold_row(prompt, true) {
+            self.history().note(|| format!("the row of {prompt} is held for {length:?}"));
+            self.history().count("rows held", 1);
+            *held = Some((prompt, Instant::now() + length));
+        }
+    }
+
+    fn let_go_of_rows(&self, now: Instant) {
+        let mut held = self.held.lock();
+        if let Some((prompt, until)) = *held
+            && until <= now
+            && self.database.hold_row(prompt, false)
+        {
+            self.history().note(|| format!("the row of {prompt} is free again"));
+            *held = None;
+        }
+    }
+
+    /// What must hold at any time, of what was done since this was last asked.
+    fn look_at_stops(&self) {
+        let hinders = |home, since| self.around.scheduler.is_paused(home) || self.faults.hinders_since(since);
+        self.stops.look(&self.database, &self.around.provider, hinders);
     }
 
     pub fn pause(&self, place: usize, length: Duration) {
@@ -170,6 +263,7 @@ impl World {
 
     /// Takes note of what struck, resumes whose time has come, and starts again who may.
     pub fn tend(&self) {
+        self.look_at_stops();
         for (home, strike) in self.around.scheduler.struck() {
             let place = self.nodes.lock().iter().position(|node| node.home == home && node.app.is_some());
             let Some(place) = place else { continue };
@@ -180,12 +274,24 @@ impl World {
             }
         }
         let now = Instant::now();
+        self.let_go_of_rows(now);
         for node in &mut *self.nodes.lock() {
+            if let Some(leaving) = &mut node.leaving {
+                leaving.was_paused |= node.resume_at.is_some();
+            }
             if node.resume_at.is_some_and(|at| at <= now) {
                 node.resume_at = None;
                 self.history().note(|| format!("{:?} goes on", node.home));
                 self.around.scheduler.resume(node.home);
             }
+        }
+        let gone: Vec<usize> = {
+            let nodes = self.nodes.lock();
+            let gone = nodes.iter().enumerate().filter(|(_, node)| node.has_left());
+            gone.map(|(place, _)| place).collect()
+        };
+        for place in gone {
+            self.see_off(place);
         }
         let due: Vec<usize> = {
             let nodes = self.nodes.lock();
@@ -207,6 +313,9 @@ impl World {
         self.around.provider.calm();
         self.faults.calm();
         // Else nobody would ever take over from a node that comes back.
+        if let Some((_, until)) = &mut *self.held.lock() {
+            *until = Instant::now();
+        }
         let sleeps_on = self.dice.lock().permille(500);
         for node in &mut *self.nodes.lock() {
             node.back_at = Instant::now();
@@ -239,7 +348,7 @@ impl World {
     /// One socket's life, as its page sees it.
     async fn sit(&self, sitting: &Sitting, home: Home, app: &App) {
         let (server, page, cut) = Line::pair(LINE);
-        let arriving = node::arrive(app.clone(), Socket::simulated(server), sitting.who, self.prompt);
+        let arriving = node::arrive(app.clone(), Socket::simulated(server), sitting.who, sitting.room.prompt);
         drop(app.tasks.spawn(arriving));
         let (out, mut incoming) = page.split();
         let number = sitting.person.lock().connected(home, out, cut);

@@ -3,22 +3,17 @@
 use super::column::{Columns, int};
 use super::database::{Row, Transaction};
 use super::people;
-use super::query::{Statement, Value, query};
+use super::query::{Query, Statement, query};
+use super::seen::Whom;
 use super::{NewPrincipal, Principal, PrincipalKind, Result, SecretHash, Store, StoreError, WorkspaceId};
-use parking_lot::Mutex;
 use promptroom_protocol::{MemberId, Role};
-use std::collections::HashMap;
 use uuid::Uuid;
 
 /// A session that nobody used for this long has ended.
 const SESSION_IDLE_MS_MAX: u64 = 90 * 24 * 60 * 60 * 1_000;
-/// "Last seen" is this coarse.
-const SEEN_STEP_MS: u64 = 60 * 1_000;
-/// Sightings that wait to be written; one that finds no room is forgotten.
-const SEEN_WAITING_MAX: usize = 10_000;
-/// Sightings written by one statement, so that nobody waits long behind them.
-const SEEN_AT_ONCE: usize = 1_000;
 const SESSIONS_AT_ONCE: usize = 10_000;
+/// Idle sessions deleted in one transaction: nobody waits long behind it.
+const IDLE_AT_ONCE: u64 = 1_000;
 const SELECT_LIVE_SESSIONS: &str = "SELECT sessions.hash FROM sessions
     JOIN principals ON principals.id = sessions.principal_id
     WHERE removed_at_ms IS NULL AND sessions.last_seen_at_ms >= ";
@@ -61,7 +56,8 @@ statements! {
     ADD_SESSION = "INSERT INTO sessions (hash, workspace_id, principal_id, created_at_ms, last_seen_at_ms)
         VALUES ($1, $2, $3, $4, $4)";
     REMOVE_SESSION = "DELETE FROM sessions WHERE hash = $1";
-    REMOVE_IDLE_SESSIONS = "DELETE FROM sessions WHERE last_seen_at_ms < $1";
+    REMOVE_IDLE_SESSIONS = "DELETE FROM sessions WHERE hash IN
+        (SELECT hash FROM sessions WHERE last_seen_at_ms < $1 ORDER BY hash LIMIT $2)";
     ADD_LINK = "INSERT INTO sign_in_links (hash, workspace_id, principal_id, expires_at_ms) VALUES ($1, $2, $3, $4)";
     TAKE_LINK = "DELETE FROM sign_in_links WHERE hash = $1 RETURNING principal_id, expires_at_ms";
     OLDEST_OWNER = "SELECT id, kind, name, role, created_at_ms, last_seen_at_ms FROM principals
@@ -77,34 +73,6 @@ statements! {
     REMOVE_OLD_INVITES = "DELETE FROM invites WHERE expires_at_ms <= $1";
 }
 
-/// Who was seen since it was last written down: a request must never wait for the write lock to say so.
-#[derive(Default)]
-pub(super) struct Seen {
-    waiting: Mutex<HashMap<Whom, u64>>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-enum Whom {
-    Principal(MemberId),
-    Session(SecretHash),
-}
-
-impl Seen {
-    fn note(&self, whom: Whom, written_at_ms: Option<u64>, now_ms: u64) {
-        if written_at_ms.is_some_and(|at| now_ms < at + SEEN_STEP_MS) {
-            return;
-        }
-        let mut waiting = self.waiting.lock();
-        if waiting.len() < SEEN_WAITING_MAX || waiting.contains_key(&whom) {
-            waiting.insert(whom, now_ms);
-        }
-    }
-
-    fn take(&self) -> HashMap<Whom, u64> {
-        std::mem::take(&mut *self.waiting.lock())
-    }
-}
-
 impl Store {
     pub async fn principal_by_token(&self, hash: SecretHash, now_ms: u64) -> Result<Option<Principal>> {
         let mut connection = self.db.read_once().await?;
@@ -117,50 +85,31 @@ impl Store {
     /// Reads only: when somebody was last seen is noted in memory, for `write_last_seen`.
     pub async fn principal_by_session(&self, hash: SecretHash, now_ms: u64) -> Result<Option<Principal>> {
         let mut connection = self.db.read_once().await?;
-        let row = query(BY_SESSION)
-            .bind(hash.0.to_vec())
-            .bind(int(now_ms.saturating_sub(SESSION_IDLE_MS_MAX)))
-            .fetch_optional(&mut connection)
-            .await?;
-        let Some(row) = row else { return Ok(None) };
+        let Some(row) = by_session(hash, now_ms).fetch_optional(&mut connection).await? else {
+            return Ok(None);
+        };
         let principal = people::read(&row)?;
         self.seen.note(Whom::Principal(principal.id), principal.last_seen_at_ms, now_ms);
         self.seen.note(Whom::Session(hash), row.maybe_number("session_seen_at_ms")?, now_ms);
         Ok(Some(principal))
     }
 
-    /// Writes down who was seen since the last call; what a failed call loses is only a time.
-    pub async fn write_last_seen(&self) -> Result<()> {
-        let seen = self.seen.take();
-        if seen.is_empty() {
-            return Ok(());
-        }
-        let mut principals: Vec<(Value<'static>, u64)> = Vec::new();
-        let mut sessions: Vec<(Value<'static>, u64)> = Vec::new();
-        for (whom, at_ms) in seen {
-            match whom {
-                Whom::Principal(id) => principals.push((id.0.into(), at_ms)),
-                Whom::Session(hash) => sessions.push((hash.0.to_vec().into(), at_ms)),
+    /// Deletes sessions that have ended because nobody used them; how many. They let nobody in before, either.
+    pub async fn remove_idle_sessions(&self, now_ms: u64) -> Result<u64> {
+        let mut removed = 0;
+        loop {
+            let mut transaction = self.db.write().await?;
+            let some = query(REMOVE_IDLE_SESSIONS)
+                .bind(int(now_ms.saturating_sub(SESSION_IDLE_MS_MAX)))
+                .bind(int(IDLE_AT_ONCE))
+                .execute(&mut transaction)
+                .await?;
+            transaction.commit().await?;
+            removed += some;
+            if some < IDLE_AT_ONCE {
+                return Ok(removed);
             }
         }
-        self.write_seen(principals, "principals", "id").await?;
-        self.write_seen(sessions, "sessions", "hash").await
-    }
-
-    async fn write_seen(&self, seen: Vec<(Value<'static>, u64)>, table: &str, key: &str) -> Result<()> {
-        for seen in seen.chunks(SEEN_AT_ONCE) {
-            let mut update = Statement::new(self.db.dialect(), "WITH batch (who, at_ms) AS (");
-            update.push_values(seen, |values, (who, at_ms)| {
-                values.push_bind(who.clone()).push_bind(int(*at_ms));
-            });
-            update.push(&format!(
-                ") UPDATE {table} SET last_seen_at_ms = batch.at_ms FROM batch WHERE {table}.{key} = batch.who"
-            ));
-            let mut transaction = self.db.write().await?;
-            update.build().persistent(false).execute(&mut transaction).await?;
-            transaction.commit().await?;
-        }
-        Ok(())
     }
 
     /// Those of the sessions that still let somebody in.
@@ -213,7 +162,17 @@ impl Store {
     }
 
     /// Opens a session by a link, once; `None` if the link is unknown, used, expired, or its principal was removed.
+    /// Repeating it with the same session finds that one.
     pub async fn use_sign_in_link(
+        &self,
+        link: SecretHash,
+        session: SecretHash,
+        now_ms: u64,
+    ) -> Result<Option<Principal>> {
+        Store::repeated(|| self.try_link(link, session, now_ms)).await
+    }
+
+    async fn try_link(
         &self,
         link: SecretHash,
         session: SecretHash,
@@ -222,7 +181,7 @@ impl Store {
         let workspace = self.workspace_id().await?;
         let mut transaction = self.db.write().await?;
         let taken = query(TAKE_LINK).bind(link.0.to_vec()).fetch_optional(&mut transaction).await?;
-        let Some(taken) = taken else { return Ok(None) };
+        let Some(taken) = taken else { return holder_of(&mut transaction, session, now_ms).await };
         if taken.number::<u64>("expires_at_ms")? <= now_ms {
             transaction.commit().await?;
             return Ok(None);
@@ -272,8 +231,19 @@ impl Store {
         Ok(removed > 0)
     }
 
-    /// Makes a new person with a session; `None` if the invite is unknown, removed or expired.
+    /// Makes a new person with a session; `None` if the invite is unknown, removed or expired. Repeating it with the same
+    /// session finds that person.
     pub async fn use_invite(
+        &self,
+        invite: SecretHash,
+        name: &str,
+        session: SecretHash,
+        now_ms: u64,
+    ) -> Result<Option<Principal>> {
+        Store::repeated(|| self.try_invite(invite, name, session, now_ms)).await
+    }
+
+    async fn try_invite(
         &self,
         invite: SecretHash,
         name: &str,
@@ -288,6 +258,9 @@ impl Store {
             .hold_rows(transaction.dialect())
             .fetch_optional(&mut transaction)
             .await?;
+        if let Some(principal) = holder_of(&mut transaction, session, now_ms).await? {
+            return Ok(Some(principal));
+        }
         let Some(invite) = row.as_ref().map(read_invite).transpose()? else { return Ok(None) };
         let person = new_person(name, invite.role, now_ms);
         let principal = people::insert(&mut transaction, workspace, &person).await?;
@@ -295,6 +268,20 @@ impl Store {
         transaction.commit().await?;
         Ok(Some(principal))
     }
+}
+
+/// Whose session it is: one that an earlier call opened, though it was thought to have failed.
+async fn holder_of(
+    connection: &mut Transaction,
+    session: SecretHash,
+    now_ms: u64,
+) -> Result<Option<Principal>> {
+    let row = by_session(session, now_ms).fetch_optional(connection).await?;
+    row.as_ref().map(people::read).transpose()
+}
+
+fn by_session<'q>(session: SecretHash, now_ms: u64) -> Query<'q> {
+    query(BY_SESSION).bind(session.0.to_vec()).bind(int(now_ms.saturating_sub(SESSION_IDLE_MS_MAX)))
 }
 
 async fn oldest_owner(
@@ -319,10 +306,6 @@ async fn open_session(
     principal: MemberId,
     now_ms: u64,
 ) -> Result<()> {
-    query(REMOVE_IDLE_SESSIONS)
-        .bind(int(now_ms.saturating_sub(SESSION_IDLE_MS_MAX)))
-        .execute(&mut *connection)
-        .await?;
     query(ADD_SESSION)
         .bind(session.0.to_vec())
         .bind(workspace.0)

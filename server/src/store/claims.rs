@@ -11,6 +11,8 @@ use promptroom_protocol::{Epoch, MemberId, Offset, PromptId, RunId, RunState, Ru
 
 /// Six values for each record of one statement.
 const ROWS_PER_STATEMENT: usize = 4_000;
+/// An output of more bytes may be of so many rows, or of so long ones, that its end takes a while.
+const LARGE_OUTPUT_BYTES: u64 = 64 << 10;
 
 statements! {
     FIND = "SELECT prompt_id, workspace_id, epoch, stored, ended_at_ms, cancel_requested_by,
@@ -125,7 +127,10 @@ impl Store {
     pub async fn end_run(&self, end: &RunEnd) -> Result<EndOutcome> {
         assert!(end.state.is_terminal(), "a run cannot end as {}", end.state.name());
         let reached = progress::reached(end.from, &end.records);
-        let mut transaction = self.db.write().await?;
+        let mut transaction = match reached.0 > LARGE_OUTPUT_BYTES {
+            true => self.db.write_large().await?,
+            false => self.db.write().await?,
+        };
         let Some(run) = find(&mut transaction, end.run).await? else { return Ok(EndOutcome::Fenced) };
         if run.ended {
             return Ok(EndOutcome::AlreadyEnded(runs::expect(&mut transaction, end.run).await?));

@@ -10,13 +10,13 @@ use std::collections::{HashMap, HashSet};
 
 pub(super) mod one_statement;
 
-/// Seven values for each room of one statement.
+/// Eight values for each room of one statement.
 const ROOMS_PER_STATEMENT: usize = 2_000;
 /// Four values for each row of one statement.
 const ROWS_PER_STATEMENT: usize = 4_000;
 
 statements! {
-    WHY_REFUSED = "SELECT lineage, deleted_at_ms, rights_epoch FROM prompts
+    WHY_REFUSED = "SELECT lineage, deleted_at_ms, head, rights_epoch FROM prompts
         JOIN workspaces ON workspaces.id = prompts.workspace_id WHERE prompts.id = $1";
 }
 
@@ -26,6 +26,8 @@ pub struct RoomRows {
     pub prompt: PromptId,
     pub lineage: LineageId,
     pub rights_epoch: u64,
+    /// The row that they rest on, and all before it.
+    pub base: Seq,
     /// At least one, unless there is a title.
     pub rows: Vec<Bytes>,
     /// The document's title, if it is not the one that is stored.
@@ -44,6 +46,10 @@ pub enum CommitOutcome {
     /// The room has another history now, or there is no such room.
     LineageChanged,
     Deleted,
+    /// The rows that these rest on are not there any more: the database was put back, or never had them.
+    PutBack {
+        head: Seq,
+    },
     /// Rights changed since the rows were checked: check them again under `now`.
     RightsMoved {
         now: u64,
@@ -129,7 +135,7 @@ async fn move_heads(
 ) -> Result<()> {
     let mut query = Statement::new(
         connection.dialect(),
-        "WITH batch (prompt_id, lineage, rights_epoch, row_count, byte_count, title, now_ms) AS (",
+        "WITH batch (prompt_id, lineage, rights_epoch, base, row_count, byte_count, title, now_ms) AS (",
     );
     // Repeating the last room changes nothing, and keeps the number of different statements small enough to cache.
     let padding = rooms.len().next_power_of_two() - rooms.len();
@@ -140,6 +146,7 @@ async fn move_heads(
             .push_bind(room.prompt.0)
             .push_bind(room.lineage.0)
             .push_bind(int(room.rights_epoch))
+            .push_bind(int(room.base.0))
             .push_bind(int(room.rows.len() as u64))
             .push_bind(int(bytes))
             .push_bind(room.title.as_deref())
@@ -150,7 +157,7 @@ async fn move_heads(
         title = COALESCE(batch.title, prompts.title), updated_at_ms = batch.now_ms
         FROM batch, workspaces
         WHERE prompts.id = batch.prompt_id AND prompts.lineage = batch.lineage AND prompts.deleted_at_ms IS NULL
-        AND workspaces.id = prompts.workspace_id AND workspaces.rights_epoch = batch.rights_epoch
+        AND prompts.head >= batch.base AND workspaces.id = prompts.workspace_id AND workspaces.rights_epoch = batch.rights_epoch
         RETURNING prompts.id, head, revision",
     );
     for row in query.build().fetch_all(connection).await? {
@@ -187,6 +194,10 @@ fn reason(row: &Row, room: &RoomRows) -> Result<CommitOutcome> {
     }
     if row.maybe_signed("deleted_at_ms")?.is_some() {
         return Ok(CommitOutcome::Deleted);
+    }
+    let head = Seq(row.number("head")?);
+    if head < room.base {
+        return Ok(CommitOutcome::PutBack { head });
     }
     let now = row.number("rights_epoch")?;
     Ok(if now == room.rights_epoch { CommitOutcome::Skipped } else { CommitOutcome::RightsMoved { now } })

@@ -4,7 +4,7 @@ use super::Result;
 #[cfg(test)]
 use super::plain::{self, Plain};
 use super::postgres::{self, Postgres};
-use super::query::{Dialect, Query, Statement, query};
+use super::query::{Dialect, Query, Statement, Value, query};
 use super::sqlite::{self, Sqlite};
 use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
@@ -84,6 +84,30 @@ impl Database {
         }
     }
 
+    /// For a single statement that writes, and for reading one moment, where nothing else is waited for: what shows
+    /// that this node lives. SQLite has one node.
+    pub(super) async fn write_vital(&self) -> Result<Transaction> {
+        match self {
+            Database::Postgres(db) => Ok(Transaction(Held::Postgres(db.write_vital().await?))),
+            _ => self.write().await,
+        }
+    }
+
+    pub(super) async fn read_vital(&self) -> Result<Transaction> {
+        match self {
+            Database::Postgres(db) => Ok(Transaction(Held::Postgres(Box::pin(db.read_vital()).await?))),
+            _ => self.read().await,
+        }
+    }
+
+    /// `write` for what carries a run's whole output.
+    pub(super) async fn write_large(&self) -> Result<Transaction> {
+        match self {
+            Database::Postgres(db) => Ok(Transaction(Held::Postgres(Box::pin(db.write_large()).await?))),
+            _ => self.write().await,
+        }
+    }
+
     /// `write` and `read` for what takes as long as there are rows.
     pub(super) async fn write_long(&self) -> Result<Transaction> {
         match self {
@@ -130,7 +154,7 @@ impl Transaction {
         }
     }
 
-    /// The row that `select` finds stays as it is until this ends; waits for whoever changes it now. What is read
+    /// The rows that `select` finds stay as they are until this ends; waits for whoever changes them now. What is read
     /// afterwards is as true as under SQLite's single writer.
     pub(super) async fn hold(&mut self, select: &'static str, id: Uuid) -> Result<()> {
         let dialect = self.dialect();
@@ -141,11 +165,16 @@ impl Transaction {
     }
 
     /// The same for many rows of a table, always in the same order, so that two never wait for each other.
-    pub(super) async fn hold_all(&mut self, table: &str, ids: &[Uuid]) -> Result<()> {
+    pub(super) async fn hold_all<'q, T: Into<Value<'q>>>(
+        &mut self,
+        table: &str,
+        key: &str,
+        keys: impl IntoIterator<Item = T>,
+    ) -> Result<()> {
         let dialect = self.dialect();
         if dialect == Dialect::Postgres {
-            let mut select = Statement::new(dialect, &format!("SELECT id FROM {table} WHERE id"));
-            select.push_in(ids.iter().copied()).push(" ORDER BY id").hold_rows();
+            let mut select = Statement::new(dialect, &format!("SELECT {key} FROM {table} WHERE {key}"));
+            select.push_in(keys).push(&format!(" ORDER BY {key}")).hold_rows();
             self.execute(select.build().persistent(false)).await?;
         }
         Ok(())

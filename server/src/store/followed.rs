@@ -2,7 +2,7 @@
 
 use super::column::{Columns, int};
 use super::database::{Row, Transaction};
-use super::query::{Statement, query};
+use super::query::{Dialect, Query, Statement, query};
 use super::{Record, Result, RunClaim, Store, StoreError};
 use promptroom_protocol::{BlockKind, Epoch, Offset, RunId, RunState};
 use std::collections::HashMap;
@@ -11,16 +11,28 @@ use std::collections::HashMap;
 const RUNS_AT_ONCE: usize = 4_000;
 /// Rows of one run fetched at once where a limit of bytes may end the reading.
 const ROWS_AT_ONCE: usize = 64;
+/// Rows of many runs fetched at once; of those for which there was no room, the rest is read by itself.
+const ROWS_OF_MANY: i64 = 8_192;
 const SELECT_RUNS: &str = "SELECT id, epoch, stored, state FROM runs WHERE id";
 const SELECT_CLAIMS: &str = "SELECT run_id, epoch, start FROM run_claims WHERE epoch > 1 AND run_id";
 
 statements! {
-    /// An ended run has no chunks, a live one no outputs. The first row may begin before the cursor.
+    /// An ended run has no chunks, a live one no outputs. The first row may begin before the cursor; those before that
+    /// one are not looked at.
     SOME_ROWS = "SELECT start, block, kind, bytes FROM (
-            SELECT start, block, kind, bytes FROM run_outputs WHERE run_id = $1
-            UNION ALL SELECT start, block, kind, bytes FROM run_chunks WHERE run_id = $1
+            SELECT start, block, kind, bytes FROM run_outputs WHERE run_id = $1 AND start >= COALESCE(
+                (SELECT MAX(start) FROM run_outputs WHERE run_id = $1 AND start <= $2), 0)
+            UNION ALL SELECT start, block, kind, bytes FROM run_chunks WHERE run_id = $1 AND start >= COALESCE(
+                (SELECT MAX(start) FROM run_chunks WHERE run_id = $1 AND start <= $2), 0)
         ) AS output WHERE start + LENGTH(bytes) > $2 ORDER BY start LIMIT $3";
 }
+
+/// The same of many live runs at once, each with its cursor and how far it is read.
+const LIVE_ROWS: &str = ") SELECT batch.run_id, chunks.start, block, kind, bytes FROM batch
+    JOIN run_chunks AS chunks ON chunks.run_id = batch.run_id AND chunks.start < batch.until_start
+    AND chunks.start >= COALESCE((SELECT MAX(before.start) FROM run_chunks AS before
+        WHERE before.run_id = batch.run_id AND before.start <= batch.reached), 0)
+    WHERE chunks.start + LENGTH(bytes) > batch.reached ORDER BY batch.run_id, chunks.start LIMIT ";
 
 /// What a node that follows a run has of it.
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +70,7 @@ impl Store {
             let mut runs = rows.iter().map(read_run).collect::<Result<Vec<_>>>()?;
             let claimed = runs.iter().filter(|run| asked[&run.run].epoch < run.epoch).map(|run| run.run);
             let mut claims = read_claims(&mut transaction, claimed.collect()).await?;
+            let mut behind = Vec::new();
             for run in &mut runs {
                 let asked = asked[&run.run];
                 run.claims = claims.remove(&run.run).unwrap_or_default();
@@ -65,8 +78,15 @@ impl Store {
                 let lowest = run.claims.iter().map(|claim| claim.start).min();
                 let from = lowest.map_or(asked.offset, |start| start.min(asked.offset));
                 if from < run.stored {
-                    run.records = read_records(&mut transaction, run, from, bytes_max).await?;
+                    behind.push((run, from));
                 }
+            }
+            let live = behind.iter().filter(|(run, _)| !run.state.is_terminal());
+            let live = live.map(|(run, from)| (run.run, *from)).collect::<Vec<_>>();
+            let mut first = read_first_rows(&mut transaction, &live, bytes_max).await?;
+            for (run, from) in behind {
+                let first = first.remove(&run.run).unwrap_or_default();
+                run.records = read_records(&mut transaction, run, from, bytes_max, first).await?;
             }
             found.append(&mut runs);
         }
@@ -113,21 +133,43 @@ async fn read_claims(
     Ok(claims)
 }
 
+/// The next rows of live runs, each from its offset on: all of them, or as many as there is room for.
+async fn read_first_rows(
+    connection: &mut Transaction,
+    runs: &[(RunId, Offset)],
+    bytes_max: u64,
+) -> Result<HashMap<RunId, Vec<Row>>> {
+    let mut found: HashMap<RunId, Vec<Row>> = HashMap::new();
+    if runs.len() < 2 {
+        return Ok(found);
+    }
+    for row in live_rows(connection.dialect(), runs, bytes_max).fetch_all(connection).await? {
+        found.entry(RunId(row.uuid("run_id")?)).or_default().push(row);
+    }
+    Ok(found)
+}
+
+pub(super) fn live_rows<'q>(dialect: Dialect, runs: &[(RunId, Offset)], bytes_max: u64) -> Query<'q> {
+    let mut select = Statement::new(dialect, "WITH batch (run_id, reached, until_start) AS (");
+    select.push_values(runs, |values, (run, from)| {
+        let until = from.0.saturating_add(bytes_max);
+        values.push_bind(run.0).push_bind(int(from.0)).push_bind(int(until));
+    });
+    select.push(LIVE_ROWS).push_bind(ROWS_OF_MANY);
+    select.build().persistent(false)
+}
+
+/// `rows` are the first ones, if they were fetched already.
 async fn read_records(
     connection: &mut Transaction,
     run: &FollowedRun,
     from: Offset,
     bytes_max: u64,
+    mut rows: Vec<Row>,
 ) -> Result<Vec<Record>> {
     let mut records: Vec<Record> = Vec::new();
     let mut reached = from;
     loop {
-        let rows = query(SOME_ROWS)
-            .bind(run.run.0)
-            .bind(int(reached.0))
-            .bind(ROWS_AT_ONCE as i64)
-            .fetch_all(connection)
-            .await?;
         for row in &rows {
             let record = read_record(row, run.run, reached)?;
             let end = Offset(reached.0 + record.bytes.len() as u64);
@@ -137,17 +179,22 @@ async fn read_records(
             reached = end;
             records.push(record);
         }
-        if rows.len() < ROWS_AT_ONCE {
-            break;
+        if reached == run.stored || (!records.is_empty() && reached.0 - from.0 >= bytes_max) {
+            return Ok(records);
+        }
+        rows = query(SOME_ROWS)
+            .bind(run.run.0)
+            .bind(int(reached.0))
+            .bind(ROWS_AT_ONCE as i64)
+            .fetch_all(connection)
+            .await?;
+        if rows.is_empty() || reached > run.stored {
+            return Err(StoreError::Corrupt(format!(
+                "run {}: bytes end at {}, {} are stored",
+                run.run, reached.0, run.stored.0
+            )));
         }
     }
-    if reached == run.stored {
-        return Ok(records);
-    }
-    Err(StoreError::Corrupt(format!(
-        "run {}: bytes end at {}, {} are stored",
-        run.run, reached.0, run.stored.0
-    )))
 }
 
 /// What of a row lies from `reached` on; the rows before it must reach that far.

@@ -4,7 +4,7 @@ use super::column::{Columns, int};
 use super::query::{Statement, query};
 use super::{NodeId, Result, Store, runs};
 use promptroom_protocol::{Epoch, PromptId, RunId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
 statements! {
@@ -24,6 +24,7 @@ statements! {
         AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.node_id = nodes.id AND runs.ended_at_ms IS NULL)
         AND NOT EXISTS (SELECT 1 FROM run_attempts
             WHERE run_attempts.node_id = nodes.id AND run_attempts.settled_at_ms IS NULL)";
+    OF_NODE = "SELECT id FROM runs WHERE node_id = $1 AND ended_at_ms IS NULL ORDER BY id";
     RELEASE = "UPDATE runs SET node_id = NULL WHERE node_id = $1 AND ended_at_ms IS NULL RETURNING prompt_id";
     DRIVER = "SELECT epoch, node_id FROM runs WHERE id = $1 AND ended_at_ms IS NULL";
 }
@@ -43,6 +44,8 @@ pub struct NodeReading {
 pub struct NodesSeen {
     /// Those that serve, and all that have an unfinished run or left an attempt open on an ended one.
     pub nodes: Vec<NodeReading>,
+    /// The latter.
+    pub with_work: BTreeSet<NodeId>,
     /// Some unfinished run has no owner.
     pub ownerless: bool,
 }
@@ -66,29 +69,30 @@ impl Store {
     }
 
     async fn write_node(&self, sql: &'static str, node: NodeId, now_ms: u64) -> Result<()> {
-        let mut transaction = self.db.write_once().await?;
+        let mut transaction = self.db.write_vital().await?;
         let name = format!("process {}", std::process::id());
         query(sql).bind(node.0).bind(name).bind(int(now_ms)).execute(&mut transaction).await?;
         transaction.commit().await
     }
 
     pub async fn look_at_nodes(&self) -> Result<NodesSeen> {
-        let mut transaction = self.db.read().await?;
+        let mut transaction = self.db.read_vital().await?;
         let mut nodes = BTreeMap::new();
         for row in query(SERVING).fetch_all(&mut transaction).await? {
             let node = NodeId(row.uuid("id")?);
             nodes.insert(node.0, NodeReading { node, beat: row.maybe_number("beat")?, stopped: false });
         }
-        let mut ownerless = false;
+        let (mut with_work, mut ownerless) = (BTreeSet::new(), false);
         for row in query(WITH_WORK).fetch_all(&mut transaction).await? {
             let Some(node) = row.maybe_uuid("node_id")?.map(NodeId) else {
                 ownerless = true;
                 continue;
             };
+            with_work.insert(node);
             let stopped = row.maybe_signed("stopped_at_ms")?.is_some();
             nodes.insert(node.0, NodeReading { node, beat: row.maybe_number("beat")?, stopped });
         }
-        Ok(NodesSeen { nodes: nodes.into_values().collect(), ownerless })
+        Ok(NodesSeen { nodes: nodes.into_values().collect(), with_work, ownerless })
     }
 
     /// It takes nothing new from now on.
@@ -109,6 +113,7 @@ impl Store {
     /// Leaves all unfinished runs of the node to whoever comes first; how many.
     pub async fn release_runs(&self, node: NodeId) -> Result<u64> {
         let mut transaction = self.db.write().await?;
+        transaction.hold(OF_NODE, node.0).await?;
         let rows = query(RELEASE).bind(node.0).fetch_all(&mut transaction).await?;
         let prompts = rows.iter().map(|row| row.uuid("prompt_id").map(PromptId));
         runs::move_revisions(&mut transaction, prompts.collect::<Result<Vec<_>>>()?).await?;

@@ -72,6 +72,7 @@ statements! {
     RENAME = "UPDATE principals SET name = $2 WHERE id = $1 AND removed_at_ms IS NULL";
     SET_ROLE = "UPDATE principals SET role = $2 WHERE id = $1 AND removed_at_ms IS NULL";
     REMOVE = "UPDATE principals SET removed_at_ms = $2, token_hash = NULL WHERE id = $1";
+    HOLD_SESSIONS = "SELECT hash FROM sessions WHERE principal_id = $1 ORDER BY hash";
     REMOVE_SESSIONS = "DELETE FROM sessions WHERE principal_id = $1";
     REMOVE_LINKS = "DELETE FROM sign_in_links WHERE principal_id = $1";
     REMOVE_INVITES = "DELETE FROM invites WHERE created_by = $1";
@@ -166,6 +167,8 @@ impl Store {
             return Ok(RightsOutcome::LastOwner);
         }
         query(REMOVE).bind(id.0).bind(int(now_ms)).execute(&mut transaction).await?;
+        // In the order in which they are held while it is written who was seen.
+        transaction.hold(HOLD_SESSIONS, id.0).await?;
         query(REMOVE_SESSIONS).bind(id.0).execute(&mut transaction).await?;
         query(REMOVE_LINKS).bind(id.0).execute(&mut transaction).await?;
         query(REMOVE_INVITES).bind(id.0).execute(&mut transaction).await?;

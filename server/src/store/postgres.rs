@@ -6,6 +6,7 @@
 use super::database::Row;
 use super::query::{Query, Value};
 use super::{Result, StoreError};
+use futures_util::future::join_all;
 use sqlx::error::DatabaseError;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgDatabaseError, PgPool, PgPoolOptions};
@@ -21,10 +22,16 @@ use tokio::time::Instant;
 /// Connections of one node. Reads have their own, so that many of them never keep an edit from being saved.
 const WRITERS: u32 = 6;
 const READERS: u32 = 6;
+/// What shows that this node lives waits behind nothing else.
+const VITAL: u32 = 1;
+/// What takes long keeps nothing else waiting.
+const LARGE: u32 = 2;
 /// From asking for a connection to having one that answers.
 const TURN_WAIT_MAX: Duration = Duration::from_secs(4);
 /// From the beginning of a transaction to its end.
 const TRANSACTION_MAX: Duration = Duration::from_secs(5);
+/// The same for one that carries the whole output of a run.
+const LARGE_TRANSACTION_MAX: Duration = Duration::from_secs(60);
 /// The same for what is done seldom and concerns everything.
 const LONG_TRANSACTION_MAX: Duration = Duration::from_secs(60 * 60);
 /// To end what is open, when a connection is given back.
@@ -51,6 +58,10 @@ const SETTINGS: [(&str, &str); 9] = [
     ("tcp_user_timeout", "20s"),
     ("default_transaction_isolation", "read committed"),
 ];
+/// For what carries a run's whole output: sending it takes a while, and so does putting it together between two
+/// statements. A node that is frozen is cut off all the same.
+const LARGE_SETTINGS: [(&str, &str); 2] =
+    [("statement_timeout", "60s"), ("idle_in_transaction_session_timeout", "5s")];
 /// For migrations, and for copying everything.
 const PATIENT_SETTINGS: [(&str, &str); 3] =
     [("lock_timeout", "60s"), ("statement_timeout", "0"), ("idle_in_transaction_session_timeout", "0")];
@@ -59,6 +70,8 @@ const PATIENT_SETTINGS: [(&str, &str); 3] =
 pub(super) struct Postgres {
     writers: PgPool,
     readers: PgPool,
+    vital: PgPool,
+    large: PgPool,
     /// With the patient settings.
     options: Arc<PgConnectOptions>,
 }
@@ -86,7 +99,10 @@ impl Postgres {
         // A single read is not repeated, so one that died while it lay idle, as all do when the server restarts, must
         // be found out before. A write begins a transaction, which finds it out, or is repeated by whoever wanted it.
         let readers = pool(READERS).test_before_acquire(true).connect_lazy_with(options.clone());
-        Ok(Postgres { writers, readers, options: Arc::new(options.options(PATIENT_SETTINGS)) })
+        let vital = pool(VITAL).test_before_acquire(true).connect_lazy_with(options.clone());
+        let large = pool(LARGE).connect_lazy_with(options.clone().options(LARGE_SETTINGS));
+        let options = Arc::new(options.options(PATIENT_SETTINGS));
+        Ok(Postgres { writers, readers, vital, large, options })
     }
 
     /// Two nodes at once do it one after the other: the migrations take a lock.
@@ -115,6 +131,21 @@ impl Postgres {
         Self::single(&self.readers).await
     }
 
+    /// For a single statement that writes, and for reading, without waiting behind what anybody else does.
+    pub(super) async fn write_vital(&self) -> Result<Transaction> {
+        Self::single(&self.vital).await
+    }
+
+    pub(super) async fn read_vital(&self) -> Result<Transaction> {
+        begin(&self.vital, READ).await
+    }
+
+    pub(super) async fn write_large(&self) -> Result<Transaction> {
+        let mut transaction = begin(&self.large, WRITE).await?;
+        transaction.deadline = Instant::now() + LARGE_TRANSACTION_MAX;
+        Ok(transaction)
+    }
+
     /// Transactions on a connection of their own that may take long.
     pub(super) async fn write_long(&self) -> Result<Transaction> {
         self.begin_long(WRITE).await
@@ -139,7 +170,8 @@ impl Postgres {
 
     pub(super) async fn close(&self) {
         // What does not answer now is closed by the end of the process.
-        let closed = async { tokio::join!(self.readers.close(), self.writers.close()) };
+        let pools = [&self.readers, &self.vital, &self.large, &self.writers];
+        let closed = join_all(pools.map(|pool| pool.close()));
         let _ = tokio::time::timeout(TRANSACTION_MAX, closed).await;
     }
 }

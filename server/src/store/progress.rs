@@ -11,6 +11,8 @@ use uuid::Uuid;
 
 /// Seven values at most for each run, or for each chunk, of one statement.
 const ROWS_PER_STATEMENT: usize = 4_000;
+/// Bytes of output in one transaction: a larger batch is several, each whole or not at all.
+const BYTES_PER_TRANSACTION: u64 = 16 << 20;
 const SELECT_GUARDS: &str = "SELECT id, epoch, stored, ended_at_ms, cancel_requested_by FROM runs WHERE id";
 
 /// What one live run has to store; a silent one reports too, to learn of a cancel or a claim.
@@ -55,7 +57,7 @@ pub enum ProgressResult {
 }
 
 impl Store {
-    /// Outcomes in the order of the batch.
+    /// Outcomes in the order of the batch. On an error some of it may be stored: a repeat adopts that.
     ///
     /// # Panics
     /// If a run is named twice or its records do not follow on `from`.
@@ -68,13 +70,30 @@ impl Store {
             return Ok(batch.iter().map(|run| outcome(run, false, guards.get(&run.run))).collect());
         }
         let workspace = self.workspace_id().await?;
-        let mut transaction = self.db.write().await?;
-        let moved = move_all(&mut transaction, workspace, batch).await?;
-        let guards = read_guards(&mut transaction, batch).await?;
-        transaction.commit().await?;
-        let is_moved = |run: &Progress| moved.contains(&run.run.0);
-        Ok(batch.iter().map(|run| outcome(run, is_moved(run), guards.get(&run.run))).collect())
+        let mut outcomes = Vec::with_capacity(batch.len());
+        let mut rest = batch;
+        while !rest.is_empty() {
+            let (runs, later) = rest.split_at(runs_that_fit(rest));
+            let mut transaction = self.db.write().await?;
+            let moved = move_all(&mut transaction, workspace, runs).await?;
+            let guards = read_guards(&mut transaction, runs).await?;
+            transaction.commit().await?;
+            let is_moved = |run: &Progress| moved.contains(&run.run.0);
+            outcomes.extend(runs.iter().map(|run| outcome(run, is_moved(run), guards.get(&run.run))));
+            rest = later;
+        }
+        Ok(outcomes)
     }
+}
+
+/// At least one.
+fn runs_that_fit(batch: &[Progress]) -> usize {
+    let mut bytes = 0;
+    let fitting = batch.iter().take_while(|run| {
+        bytes += run.records.iter().map(|record| len(&record.bytes)).sum::<u64>();
+        bytes <= BYTES_PER_TRANSACTION
+    });
+    fitting.count().max(1)
 }
 
 fn check(batch: &[Progress]) {
@@ -127,8 +146,7 @@ async fn move_rows(
     runs: &[&Progress],
     moved: &mut BTreeSet<Uuid>,
 ) -> Result<()> {
-    let ids: Vec<Uuid> = runs.iter().map(|run| run.run.0).collect();
-    connection.hold_all("runs", &ids).await?;
+    connection.hold_all("runs", "id", runs.iter().map(|run| run.run.0)).await?;
     let mut query = Statement::new(
         connection.dialect(),
         "WITH batch (run_id, epoch, origin, reached, first_token_at_ms, now_ms) AS (",

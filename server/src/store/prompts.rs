@@ -2,12 +2,13 @@
 
 use super::column::{Columns, int, len, word};
 use super::database::{Row, Transaction};
-use super::query::query;
+use super::query::{Statement, query};
 use super::{Result, Store, WorkspaceId, people, summary};
 use crate::domain::rights::Visibility;
 use bytes::Bytes;
 use promptroom_protocol::{LineageId, MemberId, PromptId, RunSummary, Seq};
 use std::collections::HashMap;
+use uuid::Uuid;
 
 #[derive(Clone, Debug)]
 pub struct NewPrompt {
@@ -92,8 +93,6 @@ statements! {
         WHERE slugs.workspace_id = $1 AND slugs.slug = $2");
     FOR_PRINCIPAL = select_prompts!("WHERE prompts.workspace_id = $1 AND deleted_at_ms IS NULL
         AND (visibility = 'workspace' OR owner_id = $2) ORDER BY updated_at_ms DESC, prompts.id LIMIT 1000");
-    LAST_RUNS = summary::select_runs!("JOIN prompts ON prompts.id = runs.prompt_id AND prompts.runs = runs.number
-        WHERE prompts.workspace_id = $1 AND deleted_at_ms IS NULL AND (visibility = 'workspace' OR owner_id = $2)");
     SET_SLUG = "UPDATE prompts SET slug = $2, revision = revision + 1 WHERE id = $1";
     SET_VISIBILITY = "UPDATE prompts SET visibility = $2, revision = revision + 1 WHERE id = $1";
     DELETE = "UPDATE prompts SET deleted_at_ms = $2, deleted_by = $3, revision = revision + 1
@@ -102,9 +101,22 @@ statements! {
         WHERE id = $1 AND deleted_at_ms IS NOT NULL";
 }
 
+const SELECT_LAST_RUNS: &str = summary::select_runs!(
+    "JOIN prompts ON prompts.id = runs.prompt_id AND prompts.runs = runs.number WHERE prompts.id"
+);
+
+const SELECT_SOME: &str = select_prompts!("WHERE prompts.id");
+
+/// In one statement.
+const PROMPTS_AT_ONCE: usize = 1_000;
+
 impl Store {
-    /// The prompt and row 1 of its document, in one transaction.
+    /// The prompt and row 1 of its document, in one transaction. Repeating it does nothing.
     pub async fn create_prompt(&self, new: &NewPrompt) -> Result<CreateOutcome> {
+        Store::repeated(|| self.try_to_create(new)).await
+    }
+
+    async fn try_to_create(&self, new: &NewPrompt) -> Result<CreateOutcome> {
         let workspace = self.workspace_id().await?;
         let mut transaction = self.db.write().await?;
         insert(&mut transaction, workspace, new).await?;
@@ -123,6 +135,20 @@ impl Store {
         find(&mut self.db.read_once().await?, id).await
     }
 
+    /// Those of `ids` that there are, deleted ones too.
+    pub async fn prompts_of(&self, ids: &[PromptId]) -> Result<Vec<PromptRow>> {
+        let mut found = Vec::with_capacity(ids.len());
+        for ids in ids.chunks(PROMPTS_AT_ONCE) {
+            let mut select = Statement::new(self.db.dialect(), SELECT_SOME);
+            select.push_in(ids.iter().map(|id| id.0));
+            let mut connection = self.db.read_once().await?;
+            for row in select.build().persistent(false).fetch_all(&mut connection).await? {
+                found.push(read(&row)?);
+            }
+        }
+        Ok(found)
+    }
+
     /// Former slugs of a prompt lead to it as well; deleted ones too.
     pub async fn prompt_by_slug(&self, slug: &str) -> Result<Option<PromptRow>> {
         let workspace = self.workspace_id().await?;
@@ -135,20 +161,15 @@ impl Store {
     pub async fn prompts_for(&self, principal: MemberId) -> Result<Vec<LibraryEntry>> {
         let workspace = self.workspace_id().await?;
         let mut transaction = self.db.read().await?;
-        let prompts =
-            query(FOR_PRINCIPAL).bind(workspace.0).bind(principal.0).fetch_all(&mut transaction).await?;
-        let runs = query(LAST_RUNS).bind(workspace.0).bind(principal.0).fetch_all(&mut transaction).await?;
-        let runs = summary::complete(&mut transaction, runs).await?;
-        let mut last_runs: HashMap<PromptId, RunSummary> =
-            runs.into_iter().map(|run| (run.prompt, run)).collect();
-        prompts
-            .iter()
-            .map(|row| {
-                let prompt = read(row)?;
-                let last_run = last_runs.remove(&prompt.id);
-                Ok(LibraryEntry { prompt, last_run })
-            })
-            .collect()
+        let rows = query(FOR_PRINCIPAL).bind(workspace.0).bind(principal.0);
+        let rows = rows.fetch_all(&mut transaction).await?;
+        let prompts = rows.iter().map(read).collect::<Result<Vec<_>>>()?;
+        let mut last_runs = last_runs(&mut transaction, &prompts).await?;
+        let entries = prompts.into_iter().map(|prompt| {
+            let last_run = last_runs.remove(&prompt.id);
+            LibraryEntry { prompt, last_run }
+        });
+        Ok(entries.collect())
     }
 
     /// A change of visibility moves the rights epoch.
@@ -226,7 +247,7 @@ async fn take_slug(
     })
 }
 
-/// Changes nothing if it is there: the same call, repeated because its first answer was lost.
+/// Changes nothing if it is there: the same call, repeated because it was in doubt.
 async fn insert(connection: &mut Transaction, workspace: WorkspaceId, new: &NewPrompt) -> Result<()> {
     let added = query(ADD)
         .bind(new.id.0)
@@ -250,6 +271,16 @@ async fn insert(connection: &mut Transaction, workspace: WorkspaceId, new: &NewP
         .execute(connection)
         .await?;
     Ok(())
+}
+
+async fn last_runs(
+    connection: &mut Transaction,
+    prompts: &[PromptRow],
+) -> Result<HashMap<PromptId, RunSummary>> {
+    let ids: Vec<Uuid> = prompts.iter().map(|prompt| prompt.id.0).collect();
+    let rows = summary::fetch_in(connection, SELECT_LAST_RUNS, &ids).await?;
+    let runs = summary::complete(connection, rows).await?;
+    Ok(runs.into_iter().map(|run| (run.prompt, run)).collect())
 }
 
 async fn find(connection: &mut Transaction, id: PromptId) -> Result<Option<PromptRow>> {

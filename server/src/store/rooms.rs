@@ -16,7 +16,7 @@ const ROWS_AT_ONCE: usize = 64;
 macro_rules! select_heads {
     ($rest:literal) => {
         concat!(
-            "SELECT prompts.id, lineage, head, revision, rights_epoch, deleted_at_ms, title, snapshot_seq,
+            "SELECT prompts.id, lineage, head, revision, rights_epoch, deleted_at_ms, title, tail_bytes, snapshot_seq,
             snapshot_seq_older FROM prompts JOIN workspaces ON workspaces.id = prompts.workspace_id ",
             $rest
         )
@@ -125,7 +125,7 @@ impl Store {
         }
     }
 
-    /// Rooms that do not exist are left out.
+    /// Rooms that do not exist are left out. Those that are due for a snapshot are noted, for `take_due`.
     pub async fn heads(&self, prompts: &[PromptId]) -> Result<Vec<RoomHead>> {
         let mut heads = Vec::with_capacity(prompts.len());
         for prompts in prompts.chunks(HEADS_AT_ONCE) {
@@ -133,7 +133,10 @@ impl Store {
             query.push_in(prompts.iter().map(|prompt| prompt.0));
             let mut connection = self.db.read_once().await?;
             for row in query.build().persistent(false).fetch_all(&mut connection).await? {
-                heads.push(read_head(&row)?);
+                let head = read_head(&row)?;
+                let rows = head.head.0.saturating_sub(row.maybe_number("snapshot_seq")?.unwrap_or(0));
+                self.due.note(head.prompt, head.head, rows, row.number("tail_bytes")?);
+                heads.push(head);
             }
         }
         Ok(heads)

@@ -207,7 +207,7 @@ pub(super) async fn move_revisions(
     let prompts: BTreeSet<Uuid> = prompts.into_iter().map(|prompt| prompt.0).collect();
     let prompts: Vec<Uuid> = prompts.into_iter().collect();
     for prompts in prompts.chunks(PROMPTS_AT_ONCE) {
-        connection.hold_all("prompts", prompts).await?;
+        connection.hold_all("prompts", "id", prompts.iter().copied()).await?;
         let mut update =
             Statement::new(connection.dialect(), "UPDATE prompts SET revision = revision + 1 WHERE id");
         update.push_in(prompts.iter().copied());

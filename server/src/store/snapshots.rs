@@ -4,14 +4,18 @@ use super::column::{Columns, int, maybe_int};
 use super::query::query;
 use super::{Generation, Result, RoomImage, Store, StoreError};
 use bytes::Bytes;
+use parking_lot::Mutex;
 use promptroom_protocol::{LineageId, PromptId, Seq};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 
 /// Rows deleted in one transaction: nobody's edit waits long behind it.
 const PRUNED_ROWS_MAX: u64 = 500;
+/// Rooms noted as due; one that finds no place is found again.
+const DUE_NOTED_MAX: usize = 10_000;
 
 statements! {
-    DUE = "SELECT id FROM prompts
+    DUE = "SELECT id, head FROM prompts
         WHERE head - COALESCE(snapshot_seq, 0) >= $1 OR tail_bytes >= $2
         ORDER BY tail_bytes DESC, id LIMIT $3";
     HOLD = "SELECT id FROM prompts WHERE id = $1";
@@ -37,9 +41,47 @@ statements! {
         (SELECT seq FROM room_updates WHERE prompt_id = $1 AND seq <= $2 ORDER BY seq LIMIT $3)";
 }
 
+/// Rooms that were found to be due while somebody asked where they stand: whoever looks for them need not ask again.
+#[derive(Default)]
+pub(super) struct Due(Mutex<Noted>);
+
+#[derive(Default)]
+struct Noted {
+    /// Rows and bytes after the newest snapshot from which on a room is due; `None` as long as nobody wants to know.
+    min: Option<(u64, u64)>,
+    rooms: BTreeMap<PromptId, Seq>,
+}
+
+impl Due {
+    pub(super) fn note(&self, prompt: PromptId, head: Seq, rows: u64, bytes: u64) {
+        let mut noted = self.0.lock();
+        let is_due = noted.min.is_some_and(|(rows_min, bytes_min)| rows >= rows_min || bytes >= bytes_min);
+        if is_due && (noted.rooms.len() < DUE_NOTED_MAX || noted.rooms.contains_key(&prompt)) {
+            noted.rooms.insert(prompt, head);
+        }
+    }
+}
+
 impl Store {
-    /// Rooms whose rows after the newest snapshot are at least so many, or so many bytes; the largest first.
-    pub async fn snapshots_due(&self, rows_min: u64, bytes_min: u64, limit: u32) -> Result<Vec<PromptId>> {
+    /// From now on rooms are noted whose rows after the newest snapshot are at least so many, or so many bytes.
+    pub fn note_due(&self, rows_min: u64, bytes_min: u64) {
+        self.due.0.lock().min = Some((rows_min, bytes_min));
+    }
+
+    /// The rooms that were found to be due since the last call, by `heads`, and where they stood. One that stays so is
+    /// found again.
+    pub fn take_due(&self) -> BTreeMap<PromptId, Seq> {
+        std::mem::take(&mut self.due.0.lock().rooms)
+    }
+
+    /// Rooms whose rows after the newest snapshot are at least so many, or so many bytes, and where they stand; the
+    /// largest first. Goes through all rooms.
+    pub async fn snapshots_due(
+        &self,
+        rows_min: u64,
+        bytes_min: u64,
+        limit: u32,
+    ) -> Result<Vec<(PromptId, Seq)>> {
         let mut connection = self.db.read_once().await?;
         let rows = query(DUE)
             .bind(int(rows_min))
@@ -47,7 +89,7 @@ impl Store {
             .bind(i64::from(limit))
             .fetch_all(&mut connection)
             .await?;
-        rows.iter().map(|row| Ok(PromptId(row.uuid("id")?))).collect()
+        rows.iter().map(|row| Ok((PromptId(row.uuid("id")?), Seq(row.number("head")?)))).collect()
     }
 
     /// What a snapshot is built from: the store's own state, never a node's memory.

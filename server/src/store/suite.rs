@@ -5,8 +5,8 @@ mod prompts;
 mod rooms;
 mod snapshots;
 mod runs;
-mod progress;
-mod claims;
+pub(super) mod progress;
+pub(super) mod claims;
 mod nodes;
 mod followed;
 mod databases;
@@ -15,7 +15,9 @@ use super::*;
 use crate::domain::rights::Visibility;
 use bytes::Bytes;
 pub(super) use databases::{on_each_database, open_in, postgres, url_in};
-use promptroom_protocol::{CommandId, LineageId, MemberId, PromptId, Role, RunId, RunOrigin, RunSummary};
+use promptroom_protocol::{
+    CommandId, LineageId, MemberId, PromptId, Role, RunId, RunOrigin, RunSummary, Seq,
+};
 
 pub(super) fn bytes(text: &str) -> Bytes {
     Bytes::copy_from_slice(text.as_bytes())
@@ -56,6 +58,7 @@ pub(super) async fn add_prompt(store: &Store, owner: &Principal, slug: &str) -> 
 /// Rows for a room as it is now.
 pub(super) async fn rows_for(store: &Store, prompt: &PromptRow, rows: &[&str]) -> RoomRows {
     RoomRows {
+        base: Seq(1),
         prompt: prompt.id,
         lineage: prompt.lineage,
         rights_epoch: store.workspace().await.unwrap().rights_epoch,
@@ -84,7 +87,7 @@ fn new_run(prompt: &PromptRow, by: &Principal, node: NodeId) -> NewRun {
     }
 }
 
-async fn start_run(store: &Store, node: NodeId) -> RunSummary {
+pub(super) async fn start_run(store: &Store, node: NodeId) -> RunSummary {
     let person = add_person(store, "Ada", Role::Editor).await;
     let prompt = add_prompt(store, &person, &Uuid::new_v4().to_string()).await;
     match store.start_run(&new_run(&prompt, &person, node)).await.unwrap() {

@@ -10,6 +10,9 @@ use promptroom_protocol::{
 use std::collections::HashMap;
 use uuid::Uuid;
 
+/// Rows asked for in one query; SQLite takes 32,766 values.
+const IDS_AT_ONCE: usize = 10_000;
+
 /// The rows of which `complete` makes summaries.
 macro_rules! select_runs {
     ($rest:literal) => {
@@ -35,7 +38,7 @@ pub(super) async fn find(connection: &mut Transaction, id: RunId) -> Result<Opti
     Ok(complete(connection, rows).await?.pop())
 }
 
-/// One summary for each row, in their order; two more queries, however many there are.
+/// One summary for each row, in their order; two more queries for all of them, or for each ten thousand.
 pub(super) async fn complete(connection: &mut Transaction, rows: Vec<Row>) -> Result<Vec<RunSummary>> {
     let mut runs = rows.iter().map(read).collect::<Result<Vec<_>>>()?;
     let ids: Vec<Uuid> = runs.iter().map(|run| run.id.0).collect();
@@ -139,7 +142,7 @@ fn person(row: &Row, id: &str, name: &str, role: &str) -> Result<Person> {
 }
 
 async fn read_attempts(connection: &mut Transaction, runs: &[Uuid]) -> Result<HashMap<RunId, Vec<Attempt>>> {
-    let rows = fetch_of_runs(
+    let rows = fetch_in(
         connection,
         "SELECT run_id, epoch, admitted_at_ms, settled_at_ms, input_tokens, cached_input_tokens, output_tokens,
         reasoning_tokens, estimated, cost_nanos FROM run_attempts WHERE run_id",
@@ -169,7 +172,7 @@ pub(super) fn read_usage(row: &Row) -> Result<Usage> {
 }
 
 async fn read_claims(connection: &mut Transaction, runs: &[Uuid]) -> Result<HashMap<RunId, Vec<ClaimRow>>> {
-    let rows = fetch_of_runs(
+    let rows = fetch_in(
         connection,
         "SELECT run_id, epoch, start, moved_at_ms FROM run_claims WHERE epoch > 1 AND run_id",
         runs,
@@ -188,15 +191,17 @@ async fn read_claims(connection: &mut Transaction, runs: &[Uuid]) -> Result<Hash
     Ok(found)
 }
 
-async fn fetch_of_runs(
+/// All rows that `select` finds with one of these ids, which it ends before.
+pub(super) async fn fetch_in(
     connection: &mut Transaction,
     select: &'static str,
-    runs: &[Uuid],
+    ids: &[Uuid],
 ) -> Result<Vec<Row>> {
-    if runs.is_empty() {
-        return Ok(Vec::new());
+    let mut found = Vec::new();
+    for ids in ids.chunks(IDS_AT_ONCE) {
+        let mut query = Statement::new(connection.dialect(), select);
+        query.push_in(ids.iter().copied());
+        found.append(&mut query.build().persistent(ids.len() == 1).fetch_all(connection).await?);
     }
-    let mut query = Statement::new(connection.dialect(), select);
-    query.push_in(runs.iter().copied());
-    query.build().persistent(runs.len() == 1).fetch_all(connection).await
+    Ok(found)
 }

@@ -2,8 +2,9 @@
 
 use super::{PROMPT, an_editor, ann_and_bob, crosses_in_time};
 use anyhow::{Result, ensure};
-use promptroom_tests::{Cluster, Traveller, Way};
-use std::time::Duration;
+use promptroom_protocol::Role;
+use promptroom_tests::{Cluster, Postgres, Redis, ServerSettings, Traveller, Way, free_address};
+use std::{process::Command, time::Duration};
 use tokio::time::Instant;
 
 /// Redis is back for so long when its speed has to be, too.
@@ -46,18 +47,62 @@ async fn a_redis_that_is_killed_and_comes_back_costs_nothing_but_speed_while_it_
     crosses_through(&mut cluster, kill, async |cluster| cluster.redis.start_again().await).await?;
     let healed_at = Instant::now();
     let (mut ann, mut bob) = ann_and_bob(&cluster, &token).await?;
+    until_fast(&mut ann, &mut bob).await?;
+    let after = healed_at.elapsed().saturating_sub(FAST * FAST_IN_A_ROW);
+    ensure!(after <= HEALS_WITHIN, "fast again only {after:?} after Redis came back");
+    Ok(())
+}
+
+/// Reads until edits cross faster than the database alone would bring them.
+async fn until_fast(from: &mut Traveller, to: &mut Traveller) -> Result<()> {
     let mut in_a_row = 0;
     let mut number = 0;
     while in_a_row < FAST_IN_A_ROW {
         let started = Instant::now();
-        crosses_in_time(&mut ann, &mut bob, &format!("fast.{number}")).await?;
+        crosses_in_time(from, to, &format!("fast.{number}")).await?;
         in_a_row = if started.elapsed() <= FAST { in_a_row + 1 } else { 0 };
         number += 1;
-        ensure!(number < 200, "not one stretch of {FAST_IN_A_ROW} fast edits after Redis came back");
+        ensure!(number < 200, "not one stretch of {FAST_IN_A_ROW} fast edits");
     }
-    let after = healed_at.elapsed().saturating_sub(FAST * FAST_IN_A_ROW);
-    ensure!(after <= HEALS_WITHIN, "fast again only {after:?} after Redis came back");
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_hear_of_each_other_over_tls() -> Result<()> {
+    let home = tempfile::tempdir()?;
+    let (key, certificate) = (home.path().join("key.pem"), home.path().join("certificate.pem"));
+    let mut openssl = Command::new("openssl");
+    openssl.args([
+        "req",
+        "-x509",
+        "-config",
+        "/dev/null",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+    ]);
+    openssl.args(["-nodes", "-days", "2", "-subj", "/CN=redis", "-addext", "subjectAltName=IP:127.0.0.1"]);
+    let made = openssl.arg("-keyout").arg(&key).arg("-out").arg(&certificate).output()?;
+    ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let (key, certificate) = (key.display().to_string(), certificate.display().to_string());
+    let port = free_address()?.port().to_string();
+    let with_tls = ["--tls-port", &port, "--tls-cert-file", &certificate, "--tls-key-file", &key];
+    let with_tls =
+        [&with_tls[..], &["--tls-ca-cert-file", &certificate, "--tls-auth-clients", "no"]].concat();
+    let (postgres, redis) = tokio::try_join!(Postgres::start(), Redis::start_with(&with_tls))?;
+    let settings = ServerSettings::default()
+        .environment("PROMPTROOM_DATABASE_URL", postgres.url())
+        .environment("PROMPTROOM_REDIS_URL", format!("rediss://127.0.0.1:{port}"))
+        .environment("PROMPTROOM_SECRET_KEY", "00".repeat(32))
+        .environment("SSL_CERT_FILE", &certificate);
+    let (here, there) = (settings.clone().start().await?, settings.start().await?);
+    let token = here.token(Role::Editor)?;
+    let mut ann = Traveller::join(&here.ws(), PROMPT, &token).await?;
+    let mut bob = Traveller::join(&there.ws(), PROMPT, &token).await?;
+    until_fast(&mut ann, &mut bob).await?;
+    drop(redis);
+    crosses_in_time(&mut bob, &mut ann, "without it").await
 }
 
 /// 14

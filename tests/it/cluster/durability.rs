@@ -4,7 +4,8 @@ use super::{APART_MAX, PROMPT, an_editor, ann_and_bob};
 use anyhow::{Context, Result, ensure};
 use promptroom_loadtest::client::ClientError;
 use promptroom_tests::{
-    Cluster, ClusterSettings, Crowd, Place, Traveller, Way, is_away, markers_in, rounds, seeded, until,
+    Cluster, ClusterSettings, Crowd, PATIENCE, Place, Traveller, Way, is_away, markers_in, rounds, seeded,
+    until,
 };
 use rand::RngExt;
 use std::time::Duration;
@@ -15,6 +16,7 @@ const PEOPLE: usize = 4;
 const SILENCE: Duration = Duration::from_secs(2);
 /// A snapshot is due after 500 rows.
 const ROWS: usize = 520;
+const LOST_ROWS: usize = 5;
 
 fn place(cluster: &Cluster) -> Result<Place> {
     Ok(Place { doors: cluster.doors(), prompt: PROMPT.to_owned(), token: an_editor(cluster)? })
@@ -56,6 +58,60 @@ async fn a_postgres_that_is_killed_in_mid_transaction_loses_nothing_that_was_ack
     }
     until_more(&crowd, 20).await?;
     crowd.settle().await?;
+    Ok(())
+}
+
+/// A backup is put back, or a standby takes over that lacked the last second: what people still hold is brought again,
+/// and nothing is saved that rests on what is gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_is_put_back_gets_again_what_people_still_have() -> Result<()> {
+    let cluster = Cluster::of(2).await?;
+    let Place { doors, prompt, token } = place(&cluster)?;
+    let (mut ann, mut bob) = ann_and_bob(&cluster, &token).await?;
+    let mut markers = Vec::new();
+    for round in 0..rounds(3) {
+        for number in 0..2 * LOST_ROWS {
+            ann.write_saved(&format!("ann.{round}.{number}")).await?;
+            bob.write_saved(&format!("bob.{round}.{number}")).await?;
+        }
+        ann.until_same_as(&mut bob).await?;
+        cluster.sql().run(&format!(
+            "BEGIN;
+             UPDATE prompts SET head = head - {LOST_ROWS} WHERE slug = '{PROMPT}';
+             DELETE FROM room_updates USING prompts WHERE prompts.id = prompt_id AND slug = '{PROMPT}' AND seq > head;
+             COMMIT"
+        ))?;
+        for number in 0..2 * LOST_ROWS {
+            save_somehow(&mut ann, &doors[0], &format!("ann.after.{round}.{number}")).await?;
+            save_somehow(&mut bob, &doors[1], &format!("bob.after.{round}.{number}")).await?;
+        }
+        ann.until_same_as(&mut bob).await?;
+        markers.extend(ann.acknowledged().iter().chain(bob.acknowledged()).cloned());
+    }
+    // Nobody's memory is asked.
+    for door in &doors {
+        let newcomer = Traveller::join(door, &prompt, &token).await?;
+        ensure!(newcomer.document().is_same(ann.document()));
+        let text = newcomer.text();
+        for marker in &markers {
+            let count = text.matches(&format!("<{marker}>")).count();
+            ensure!(count == 1, "{marker} stands there {count} times");
+        }
+    }
+    Ok(())
+}
+
+/// As a page does that is sent away for now: it comes back with what it has.
+async fn save_somehow(person: &mut Traveller, door: &str, marker: &str) -> Result<()> {
+    let mut saved = person.write_saved(marker).await;
+    let deadline = Instant::now() + PATIENCE;
+    while let Err(error) = saved {
+        ensure!(is_away(&error) && Instant::now() < deadline, "{marker} is not saved: {error:#}");
+        saved = match person.arrive(door).await {
+            Ok(()) => person.until_saved().await,
+            refused => refused,
+        };
+    }
     Ok(())
 }
 

@@ -5,6 +5,12 @@ use super::{Broken, Document};
 /// Larger ones stay as they are, so that waking up never takes longer than people notice.
 const ASLEEP_BYTES_MAX: usize = 64 << 10;
 
+#[cfg(test)]
+thread_local! {
+    /// How often a document of this thread was put to rest: the simulation looks whether that happens in it at all.
+    pub static RESTED: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
 pub struct Sleeper {
     state: State,
     /// Whether somebody needed it since it was last asked to rest.
@@ -49,6 +55,8 @@ impl Sleeper {
         match asleep(document) {
             Ok(Some(asleep)) => {
                 self.state = asleep;
+                #[cfg(test)]
+                RESTED.set(RESTED.get() + 1);
                 true
             }
             Ok(None) | Err(Broken) => {

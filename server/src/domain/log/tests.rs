@@ -3,7 +3,7 @@
 use super::*;
 
 fn log(entries: usize) -> Log {
-    Log::new(LogLimits { entries, bytes: 1 << 20, unwritten_bytes: 100 }, Seq(10))
+    Log::new(LogLimits { entries, bytes: 1 << 20, unwritten_bytes: 100 + 2 * ENTRY_BYTES }, Seq(10))
 }
 
 fn frames(log: &Log, cursor: u64) -> Result<usize, Gap> {
@@ -128,13 +128,13 @@ fn rows_of_ours_that_came_back_from_the_store_before_their_commit_was_told_chang
 
 #[test]
 fn rows_of_others_that_wait_behind_ours_fill_the_room_too() {
-    let limits = LogLimits { entries: 100, bytes: 100, unwritten_bytes: 100 };
+    let limits = LogLimits { entries: 100, bytes: 100, unwritten_bytes: 200 };
     let mut log = Log::new(limits, Seq(10));
     log.append_update(b"ours", None);
-    for seq in 11..20 {
+    for seq in 11..30 {
         log.append_row(&[7; 40], Seq(seq)).expect("the next row");
     }
     assert!(log.is_full_of_unwritten());
-    log.written(Position(1), Seq(20)).expect("in order");
+    log.written(Position(1), Seq(30)).expect("in order");
     assert!(!log.is_full_of_unwritten(), "what is durable leaves");
 }

@@ -48,6 +48,7 @@ const LIMITS: RoomLimits = RoomLimits {
     document_bytes: 1 << 20,
     awareness_bytes: 1 << 10,
     idle_ms: 60_000,
+    look_ms: 5_000,
 };
 
 static SOCKETS: AtomicU64 = AtomicU64::new(1);

@@ -47,7 +47,7 @@ pub enum ToRoom {
         member: Arc<Member>,
     },
     Edit {
-        patch: Box<ContentPatch>,
+        edit: Box<Edit>,
         reply: oneshot::Sender<Result<Position, Refusal>>,
     },
     Read {
@@ -81,6 +81,16 @@ pub enum Fetched {
     Gone,
     /// The store did not answer.
     Failed,
+}
+
+/// A change that comes by no socket.
+#[derive(Clone)]
+pub struct Edit {
+    pub patch: ContentPatch,
+    /// Who makes it, with the rights that they have.
+    pub author: Arc<Member>,
+    /// The room's rights epoch before those rights were read.
+    pub checked_under: u64,
 }
 
 /// Which part of the draft is to run.

@@ -41,7 +41,6 @@ const TURN: usize = 64;
 const PRESENCE_PACE: Duration = Duration::from_millis(33);
 /// And to other nodes.
 const SHARE_PACE: Duration = Duration::from_millis(50);
-const EXPIRE_PACE: Duration = Duration::from_secs(5);
 
 /// What a room starts from.
 pub struct RoomStart {
@@ -155,7 +154,8 @@ impl Owner {
 
     /// Serves the room until its life ends; afterwards the keeper holds nothing of it.
     pub async fn serve(mut self) {
-        let mut expire_at = Instant::now() + EXPIRE_PACE;
+        let pace = Duration::from_millis(self.room.limits.look_ms);
+        let mut expire_at = Instant::now() + pace;
         self.look_at_title();
         loop {
             let wake_at = self.wake_at(expire_at);
@@ -170,7 +170,7 @@ impl Owner {
                 }
                 () = tokio::time::sleep_until(wake_at) => {
                     if Instant::now() >= expire_at {
-                        expire_at = Instant::now() + EXPIRE_PACE;
+                        expire_at = Instant::now() + pace;
                         if self.expire() {
                             break;
                         }
@@ -229,8 +229,8 @@ impl Owner {
             ToRoom::Awareness { member, update } => self.awareness(&member, &update),
             ToRoom::Command { member, command } => self.command(member, *command),
             ToRoom::Leave { member } => self.leave(&member),
-            ToRoom::Edit { patch, reply } => {
-                let edited = self.edit(&patch);
+            ToRoom::Edit { edit, reply } => {
+                let edited = self.edit(&edit);
                 let _gone = reply.send(edited);
             }
             ToRoom::Read { reply } => {

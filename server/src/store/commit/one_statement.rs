@@ -20,10 +20,10 @@ const ROOMS_PER_STATEMENT: usize = 10_000;
 pub(in crate::store) const COMMIT: &str = "WITH taken AS (
     SELECT prompts.id, row_count, byte_count, batch.title, now_ms, first_line
     FROM UNNEST($1::uuid[], $2::uuid[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $7::bigint[],
-        $8::bigint[])
-    AS batch (prompt_id, lineage, rights_epoch, row_count, byte_count, title, now_ms, first_line)
+        $8::bigint[], $11::bigint[])
+    AS batch (prompt_id, lineage, rights_epoch, row_count, byte_count, title, now_ms, first_line, base)
     JOIN prompts ON prompts.id = batch.prompt_id
-    WHERE prompts.lineage = batch.lineage AND prompts.deleted_at_ms IS NULL
+    WHERE prompts.lineage = batch.lineage AND prompts.deleted_at_ms IS NULL AND prompts.head >= batch.base
     AND batch.rights_epoch = (SELECT rights_epoch FROM workspaces WHERE workspaces.id = prompts.workspace_id)
     FOR NO KEY UPDATE OF prompts SKIP LOCKED
 ), moved AS (
@@ -39,7 +39,7 @@ pub(in crate::store) const COMMIT: &str = "WITH taken AS (
 )
 SELECT id, head, revision FROM moved";
 
-const SELECT_REFUSED: &str = "SELECT prompts.id, lineage, deleted_at_ms, rights_epoch FROM prompts
+const SELECT_REFUSED: &str = "SELECT prompts.id, lineage, deleted_at_ms, head, rights_epoch FROM prompts
     JOIN workspaces ON workspaces.id = prompts.workspace_id WHERE prompts.id";
 
 pub(in crate::store) const HOLD: &str = "SELECT id FROM prompts WHERE id = $1";
@@ -145,4 +145,5 @@ fn statement(workspace: WorkspaceId, rooms: &[RoomRows]) -> Query<'_> {
         .bind(first_lines)
         .bind(workspace.0)
         .bind(Value::Blobs(rows.collect()))
+        .bind(numbers(|room| room.base.0))
 }

@@ -1,9 +1,14 @@
 //! That the simulated database freezes, fails and forgets exactly where it is told to.
 
 use super::*;
-use crate::store::suite::{add_person, add_prompt, rows_for};
-use crate::store::{CommitOutcome, Generation};
-use promptroom_protocol::{Role, Seq};
+use crate::store::query::query;
+use crate::store::suite::{add_person, add_prompt, new_prompt, progress::progress, rows_for, start_run};
+use crate::store::{
+    CommitOutcome, CreateOutcome, Generation, LinkFor, NewInvite, NodeId, Progress, ProgressResult, Record,
+    SecretHash,
+};
+use bytes::Bytes;
+use promptroom_protocol::{BlockKind, Offset, Role, Seq};
 use std::collections::VecDeque;
 use std::future::pending;
 use std::task::{Context, Poll, Waker};
@@ -102,10 +107,81 @@ async fn one_that_was_cut_off_learns_of_it_and_has_done_nothing() {
     let (shared, _script, store, rows) = stage().await;
     let mut transaction = store.db.write().await.unwrap();
     shared.cut_off();
-    let statement = crate::store::query::query("DELETE FROM room_updates");
+    let statement = query("DELETE FROM room_updates");
     assert!(matches!(statement.execute(&mut transaction).await, Err(StoreError::Unavailable(_))));
     assert!(transaction.commit().await.is_err());
     assert_eq!(head(&store, &rows).await, Seq(1));
+}
+
+const LINK: SecretHash = SecretHash([1; 32]);
+const SESSION: SecretHash = SecretHash([2; 32]);
+
+/// The next commit is done and told as if it might not be.
+fn doubt(script: &Script) {
+    script.0.lock().push_back((Step::Commit, Some(Verdict::DoneThenFail)));
+}
+
+#[tokio::test]
+async fn whoever_signs_in_gets_in_though_it_is_in_doubt_whether_the_link_was_used() {
+    let (_shared, script, store, _rows) = stage().await;
+    store.add_sign_in_link(LINK, LinkFor::Owner, 100).await.unwrap();
+    doubt(&script);
+    let owner = store.use_sign_in_link(LINK, SESSION, 50).await.unwrap().unwrap();
+    assert!(script.0.lock().is_empty());
+    assert_eq!(store.principal_by_session(SESSION, 51).await.unwrap().unwrap().id, owner.id);
+    let other = SecretHash([3; 32]);
+    assert_eq!(store.use_sign_in_link(LINK, other, 52).await.unwrap(), None, "it is used");
+}
+
+#[tokio::test]
+async fn an_invite_that_was_in_doubt_makes_one_person() {
+    let (_shared, script, store, _rows) = stage().await;
+    let by = store.principals().await.unwrap()[0].id;
+    let invite =
+        NewInvite { id: Uuid::from_u128(7), hash: LINK, role: Role::Viewer, by, now_ms: 1, expires_at_ms: 9 };
+    store.add_invite(&invite).await.unwrap();
+    doubt(&script);
+    let ben = store.use_invite(LINK, "Ben", SESSION, 2).await.unwrap().unwrap();
+    assert!(script.0.lock().is_empty());
+    let again = store.use_invite(LINK, "Ben", SESSION, 3).await.unwrap();
+    assert_eq!(again.map(|person| person.id), Some(ben.id));
+    assert_eq!(store.principals().await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_prompt_whose_making_was_in_doubt_is_there_once() {
+    let (_shared, script, store, _rows) = stage().await;
+    let ada = store.principals().await.unwrap().remove(0);
+    doubt(&script);
+    let made = store.create_prompt(&new_prompt(&ada, "two")).await.unwrap();
+    assert!(matches!(made, CreateOutcome::Created(_)) && script.0.lock().is_empty(), "{made:?}");
+    assert_eq!(store.prompts_for(ada.id).await.unwrap().len(), 2);
+    for _ in 0..2 {
+        script.0.lock().push_back((Step::Commit, Some(Verdict::Fail(unavailable("gone")))));
+    }
+    let refused = store.create_prompt(&new_prompt(&ada, "three")).await;
+    assert!(matches!(refused, Err(StoreError::Unavailable(_))), "once more, not for ever: {refused:?}");
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_is_too_large_for_one_transaction_is_several_each_whole_or_not_at_all() {
+    let (_shared, script, store, _rows) = stage().await;
+    let node = NodeId(Uuid::from_u128(8));
+    let mut batch = Vec::new();
+    for _ in 0..3 {
+        let run = start_run(&store, node).await;
+        let bytes = Bytes::from(vec![b'x'; 7 << 20]);
+        let records = vec![Record { offset: Offset(0), block: 0, kind: BlockKind::Text, bytes }];
+        batch.push(Progress { records, ..progress(&run, 0, Vec::new()) });
+    }
+    for verdict in [Verdict::Go, Verdict::Fail(StoreError::Busy)] {
+        script.0.lock().push_back((Step::Commit, Some(verdict)));
+    }
+    assert!(matches!(store.progress(&batch).await, Err(StoreError::Busy)));
+    let outcomes = store.progress(&batch).await.unwrap();
+    let results: Vec<ProgressResult> = outcomes.iter().map(|outcome| outcome.result).collect();
+    let stored = ProgressResult::Adopted(Offset(7 << 20));
+    assert_eq!(results, [stored, stored, ProgressResult::Moved]);
 }
 
 #[test]

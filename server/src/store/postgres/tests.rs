@@ -1,15 +1,19 @@
 //! What only Postgres can get wrong: rows that others hold, nodes that stop in their middle, a server that is silent.
 
+mod outputs;
+
 use super::*;
+use crate::store::column::Columns as _;
 use crate::store::query::query;
-use crate::store::suite::{add_person, add_prompt, postgres, rows_for};
-use crate::store::{CommitOutcome, PromptRow, Store, database};
+use crate::store::suite::{add_person, add_prompt, postgres, rows_for, start_run};
+use crate::store::{CommitOutcome, LinkFor, NodeId, NodeReading, PromptRow, SecretHash, Store, database};
 use promptroom_protocol::{Role, Seq};
 use std::task::{Context, Waker};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use uuid::Uuid;
 
 async fn room(store: &Store) -> PromptRow {
     let ada = add_person(store, "Ada", Role::Owner).await;
@@ -113,6 +117,93 @@ async fn a_lock_that_is_not_got_in_time_is_busy() {
     };
     assert!(matches!(refused, Err(StoreError::Busy)), "{refused:?}");
     drop(holder);
+    postgres.remove().await;
+}
+
+/// Until somebody waits for what `holder` holds.
+async fn until_waited_for(holder: &mut database::Transaction) {
+    let waiting = "SELECT COUNT(*) AS waiting FROM pg_locks
+        WHERE NOT granted AND transactionid = pg_current_xact_id_if_assigned()::xid";
+    let begun = Instant::now();
+    while query(waiting).fetch_one(holder).await.unwrap().signed("waiting").unwrap() == 0 {
+        assert!(begun.elapsed() < TURN_WAIT_MAX, "nobody waits");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_node_shows_that_it_lives_while_all_its_other_connections_are_busy() {
+    let postgres = postgres().await;
+    let store = &postgres.store;
+    let mut busy = Vec::new();
+    for _ in 0..WRITERS {
+        busy.push(store.db.write_once().await.unwrap());
+    }
+    for _ in 0..READERS {
+        busy.push(store.db.read_once().await.unwrap());
+    }
+    let (me, begun) = (NodeId(Uuid::new_v4()), Instant::now());
+    for beat in 1..=3 {
+        store.beat(me, 1).await.unwrap();
+        let reading = NodeReading { node: me, beat: Some(beat), stopped: false };
+        assert_eq!(store.look_at_nodes().await.unwrap().nodes, [reading]);
+    }
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    drop(busy);
+    postgres.remove().await;
+}
+
+#[tokio::test]
+async fn runs_are_released_in_the_order_in_which_everybody_takes_them() {
+    let postgres = postgres().await;
+    let store = postgres.store.clone();
+    let node = NodeId(Uuid::new_v4());
+    // The database finds them as they were made: then the one that comes later in their order comes first.
+    let later = start_run(&store, node).await.id;
+    let earlier = loop {
+        let run = start_run(&store, node).await.id;
+        if run < later {
+            break run;
+        }
+    };
+    let mut holder = store.db.write().await.unwrap();
+    holder.hold_all("runs", "id", [earlier.0]).await.unwrap();
+    let taking = async {
+        until_waited_for(&mut holder).await;
+        holder.hold_all("runs", "id", [later.0]).await.unwrap();
+        holder.commit().await.unwrap();
+    };
+    let (released, ()) = tokio::join!(store.release_runs(node), taking);
+    assert!(released.unwrap() >= 2);
+    drop(store);
+    postgres.remove().await;
+}
+
+#[tokio::test]
+async fn two_nodes_that_write_who_was_seen_never_wait_for_each_other() {
+    let postgres = postgres().await;
+    let store = postgres.store.clone();
+    let ada = add_person(&store, "Ada", Role::Owner).await;
+    let sessions: Vec<SecretHash> = (0..8).rev().map(|number| SecretHash([number; 32])).collect();
+    for session in &sessions {
+        let link = SecretHash([99; 32]);
+        store.add_sign_in_link(link, LinkFor::Principal(ada.id), 10).await.unwrap();
+        store.use_sign_in_link(link, *session, 1).await.unwrap().unwrap();
+    }
+    let now_ms = 24 * 60 * 60 * 1_000;
+    for session in &sessions {
+        store.principal_by_session(*session, now_ms).await.unwrap().unwrap();
+    }
+    let mut holder = store.db.write().await.unwrap();
+    holder.hold_all("sessions", "hash", [vec![0; 32]]).await.unwrap();
+    let taking = async {
+        until_waited_for(&mut holder).await;
+        holder.hold_all("sessions", "hash", [vec![7; 32]]).await.unwrap();
+        holder.commit().await.unwrap();
+    };
+    let (written, ()) = tokio::join!(store.write_last_seen(), taking);
+    written.unwrap();
+    drop(store);
     postgres.remove().await;
 }
 
@@ -239,7 +330,7 @@ async fn a_link_that_goes_silent_fails_calls_in_time_and_heals() {
     for _ in 0..2 {
         let calls = std::iter::repeat_with(|| store.commit(std::slice::from_ref(&rows)));
         let calls = calls.take(WRITERS as usize * 2);
-        let done = futures_util::future::join_all(calls).await;
+        let done = join_all(calls).await;
         assert!(done.iter().all(|done| matches!(done, Err(StoreError::Unavailable(_)))), "{done:?}");
     }
     assert!(begun.elapsed() < (TURN_WAIT_MAX + TRANSACTION_MAX) * 2, "{:?}", begun.elapsed());

@@ -17,7 +17,7 @@ pub(super) fn claim(run: &RunSummary, node: NodeId) -> Claim {
     Claim { run: run.id, seen: run.epoch, node, trim_to: None, now_ms: 8_000 }
 }
 
-pub(super) fn end(run: &RunSummary, from: u64, records: Vec<Record>) -> RunEnd {
+pub(in crate::store) fn end(run: &RunSummary, from: u64, records: Vec<Record>) -> RunEnd {
     RunEnd {
         run: run.id,
         epoch: run.epoch,

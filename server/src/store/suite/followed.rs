@@ -3,6 +3,8 @@
 use super::claims::{claim, end, estimate};
 use super::progress::{progress, records, text};
 use super::*;
+use crate::store::column::Columns as _;
+use crate::store::followed::live_rows;
 use promptroom_protocol::{BlockKind, Epoch, Offset, RunState};
 
 fn from(run: &RunSummary, epoch: u32, offset: u64) -> Following {
@@ -92,4 +94,52 @@ async fn many_small_rows_are_all_read_and_a_missing_one_is_damage() {
         assert!(matches!(damaged, Err(StoreError::Corrupt(_))), "{damaged:?}");
     })
     .await;
+}
+
+#[tokio::test]
+async fn many_live_runs_are_read_at_once_each_from_its_own_cursor() {
+    on_each_database(async |store| {
+        let me = node();
+        let (near, far, ended) =
+            (start_run(&store, me).await, start_run(&store, me).await, start_run(&store, me).await);
+        for at in 0..100 {
+            let batch = [&near, &far, &ended].map(|run| progress(run, at * 2, text(at * 2, "ab")));
+            store.progress(&batch).await.unwrap();
+        }
+        store.end_run(&end(&ended, 200, Vec::new())).await.unwrap();
+        let asked = [from(&near, 1, 199), from(&far, 1, 3), from(&ended, 1, 7)];
+        for (bytes_max, of_far, of_ended) in [(1_000, 197, 193), (150, 149, 193), (1, 1, 193), (0, 1, 193)] {
+            let found = store.follow_runs(&asked, bytes_max).await.unwrap();
+            let of = |run: &RunSummary| read(found.iter().find(|found| found.run == run.id).unwrap());
+            assert_eq!(of(&near), (199, "b".to_owned()));
+            assert_eq!((of(&far).0, of(&far).1.len()), (3, of_far), "{bytes_max}");
+            assert_eq!((of(&ended).0, of(&ended).1.len()), (7, of_ended), "one row, as it has ended");
+        }
+        let mut transaction = store.db.write().await.unwrap();
+        let delete = query("DELETE FROM run_chunks WHERE run_id = $1 AND start = 100");
+        delete.bind(far.id.0).execute(&mut transaction).await.unwrap();
+        transaction.commit().await.unwrap();
+        let damaged = store.follow_runs(&asked, 1_000).await;
+        assert!(matches!(damaged, Err(StoreError::Corrupt(_))), "{damaged:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_lies_before_a_cursor_is_not_looked_at() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open_in(&directory).await;
+    let mut reader = store.db.read().await.unwrap();
+    let run = RunId(Uuid::new_v4());
+    let one = query(crate::store::followed::STATEMENTS[0]).bind(run.0).bind(5_i64).bind(64_i64);
+    for mut rows in [one, live_rows(reader.dialect(), &[(run, Offset(5)), (run, Offset(7))], 100)] {
+        rows.sql = format!("EXPLAIN QUERY PLAN {}", rows.sql).into();
+        let plan = rows.fetch_all(&mut reader).await.unwrap();
+        let steps: Vec<String> = plan.iter().map(|step| step.text("detail").unwrap()).collect();
+        let searches = steps.iter().filter(|step| step.contains("run_id=? AND start>?"));
+        let scans = steps.iter().filter(|step| step.starts_with("SCAN") && step.contains("run_"));
+        assert!(searches.count() > 0 && scans.count() == 0, "{steps:#?}");
+    }
+    drop(reader);
+    store.close().await;
 }

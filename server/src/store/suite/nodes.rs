@@ -13,7 +13,7 @@ async fn a_node_is_seen_with_its_beats_until_it_stops() {
         let reading = NodeReading { node: me, beat: Some(2), stopped: false };
         assert_eq!(
             store.look_at_nodes().await.unwrap(),
-            NodesSeen { nodes: vec![reading], ownerless: false }
+            NodesSeen { nodes: vec![reading], ..NodesSeen::default() }
         );
         store.stop_node(me, 5).await.unwrap();
         assert_eq!(store.look_at_nodes().await.unwrap(), NodesSeen::default());
@@ -36,7 +36,10 @@ async fn who_left_work_behind_is_seen_though_it_stopped_or_has_no_row() {
             NodeReading { node: stopped, beat: Some(0), stopped: true },
         ];
         assert_eq!((&seen.nodes[..], seen.ownerless), (&readings[..], false));
-        assert_eq!(store.forget_nodes(10).await.unwrap(), 0, "it drives a run");
+        store.add_node(node(), 1).await.unwrap();
+        assert_eq!(store.look_at_nodes().await.unwrap().nodes.len(), 3);
+        assert_eq!(store.look_at_nodes().await.unwrap().with_work, [stopped, unknown].into());
+        assert_eq!(store.forget_nodes(10).await.unwrap(), 1, "not the one that drives a run");
         assert_eq!(store.runs_to_take_over(&[stopped], 10).await.unwrap(), [first.id]);
         assert_eq!(store.runs_to_take_over(&[unknown], 10).await.unwrap(), [second.id]);
         assert_eq!(store.release_runs(stopped).await.unwrap(), 1);

@@ -1,6 +1,8 @@
 //! Who gets in, once and for how long, and who may not be removed.
 
 use super::*;
+use crate::store::column::Columns as _;
+use crate::store::query::Statement;
 
 const SESSION: SecretHash = SecretHash([1; 32]);
 const LINK: SecretHash = SecretHash([2; 32]);
@@ -183,6 +185,58 @@ async fn those_who_are_asked_for_are_found_unless_they_were_removed() {
             store.principals_of(&ids).await.unwrap().into_iter().map(|principal| principal.id).collect();
         assert_eq!(found, [ada.id]);
         assert_eq!(store.principals_of(&[]).await.unwrap(), []);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn sessions_that_nobody_used_for_long_are_deleted_when_they_are_looked_for() {
+    on_each_database(async |store| {
+        let owner = add_person(&store, "Owner", Role::Owner).await;
+        store
+            .add_invite(&NewInvite { expires_at_ms: DAY_MS * 400, ..new_invite(&owner, Role::Viewer) })
+            .await
+            .unwrap();
+        for (session, day) in [(5, 0), (6, 0), (7, 50), (8, 200)] {
+            let session = SecretHash([session; 32]);
+            assert!(store.use_invite(INVITE, "Ada", session, day * DAY_MS + 1).await.unwrap().is_some());
+        }
+        let count = async || {
+            let mut connection = store.db.read().await.unwrap();
+            let row = query("SELECT COUNT(*) AS sessions FROM sessions").fetch_one(&mut connection).await;
+            row.unwrap().signed("sessions").unwrap()
+        };
+        assert_eq!(count().await, 4, "nobody who signs in waits for it");
+        assert_eq!(store.remove_idle_sessions(91 * DAY_MS).await.unwrap(), 2);
+        assert_eq!(store.remove_idle_sessions(91 * DAY_MS).await.unwrap(), 0);
+        assert_eq!(count().await, 2);
+        assert!(store.principal_by_session(SecretHash([7; 32]), 91 * DAY_MS).await.unwrap().is_some());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn more_idle_sessions_than_one_transaction_deletes_are_all_deleted() {
+    on_each_database(async |store| {
+        let ada = add_person(&store, "Ada", Role::Owner).await;
+        let workspace = store.workspace().await.unwrap().id;
+        let mut add = Statement::new(
+            store.db.dialect(),
+            "INSERT INTO sessions (hash, workspace_id, principal_id, created_at_ms, last_seen_at_ms) ",
+        );
+        add.push_values(0..2_500_u16, |values, number| {
+            let hash = [&number.to_be_bytes()[..], &[0; 30]].concat();
+            values
+                .push_bind(hash)
+                .push_bind(workspace.0)
+                .push_bind(ada.id.0)
+                .push_bind(0_i64)
+                .push_bind(0_i64);
+        });
+        let mut transaction = store.db.write().await.unwrap();
+        add.build().execute(&mut transaction).await.unwrap();
+        transaction.commit().await.unwrap();
+        assert_eq!(store.remove_idle_sessions(91 * DAY_MS).await.unwrap(), 2_500);
     })
     .await;
 }

@@ -18,7 +18,7 @@ pub(super) fn text(from: u64, text: &str) -> Vec<Record> {
     records(from, &[(0, BlockKind::Text, text)])
 }
 
-pub(super) fn progress(run: &RunSummary, from: u64, records: Vec<Record>) -> Progress {
+pub(in crate::store) fn progress(run: &RunSummary, from: u64, records: Vec<Record>) -> Progress {
     let (run, epoch, from) = (run.id, run.epoch, Offset(from));
     Progress { run, epoch, from, records, first_token_at_ms: Some(6_000), usage: None, now_ms: 6_100 }
 }

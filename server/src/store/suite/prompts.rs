@@ -117,3 +117,17 @@ async fn a_deleted_prompt_comes_back_as_it_was() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn more_runs_than_a_statement_has_values_are_looked_up_all_the_same() {
+    on_each_database(async |store| {
+        let run = start_run(&store, node()).await;
+        let mut ids: Vec<Uuid> = (0..70_000).map(Uuid::from_u128).collect();
+        ids.push(run.id.0);
+        let mut reader = store.db.read().await.unwrap();
+        let select = "SELECT run_id FROM run_claims WHERE run_id";
+        assert_eq!(summary::fetch_in(&mut reader, select, &ids).await.unwrap().len(), 1);
+        assert_eq!(summary::fetch_in(&mut reader, select, &[]).await.unwrap().len(), 0);
+    })
+    .await;
+}

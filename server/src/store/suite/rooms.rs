@@ -32,6 +32,23 @@ async fn a_batch_numbers_the_rows_of_each_room_in_order() {
 }
 
 #[tokio::test]
+async fn rows_that_rest_on_what_the_store_does_not_have_are_refused() {
+    on_each_database(async |store| {
+        let ada = add_person(&store, "Ada", Role::Owner).await;
+        let (one, two) = (add_prompt(&store, &ada, "one").await, add_prompt(&store, &ada, "two").await);
+        let mut batch = vec![rows_for(&store, &one, &["x"]).await, rows_for(&store, &two, &["x"]).await];
+        batch[0].base = Seq(2);
+        let committed = CommitOutcome::Committed { first: Seq(2), last: Seq(2), revision: two.revision };
+        let put_back = CommitOutcome::PutBack { head: Seq(1) };
+        assert_eq!(store.commit(&batch).await.unwrap(), [put_back, committed]);
+        assert_eq!(store.commit_alone(&batch[0]).await.unwrap(), put_back);
+        batch[1].base = Seq(2);
+        assert!(matches!(store.commit(&batch[1..]).await.unwrap()[..], [CommitOutcome::Committed { .. }]));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_refused_room_does_not_touch_the_others() {
     on_each_database(async |store| {
         let ada = add_person(&store, "Ada", Role::Owner).await;

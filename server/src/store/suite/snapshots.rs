@@ -139,7 +139,10 @@ async fn a_damaged_newest_snapshot_costs_nothing() {
 async fn a_room_is_due_by_its_rows_or_by_their_bytes_after_the_newest_snapshot() {
     on_each_database(async |store| {
         let prompt = room_of(&store, 10).await;
-        let due = async |rows, bytes| store.snapshots_due(rows, bytes, 10).await.unwrap();
+        let due = async |rows, bytes| {
+            let due = store.snapshots_due(rows, bytes, 10).await.unwrap();
+            due.into_iter().map(|(prompt, _)| prompt).collect::<Vec<_>>()
+        };
         assert_eq!(due(10, 1_000).await, [prompt.id]);
         assert_eq!(due(11, 95).await, [prompt.id]);
         assert_eq!(due(11, 96).await, []);
@@ -152,6 +155,31 @@ async fn a_room_is_due_by_its_rows_or_by_their_bytes_after_the_newest_snapshot()
         store.drop_snapshot(prompt.id, Seq(8), None).await.unwrap();
         assert_eq!(due(11, 1_000).await, [prompt.id]);
         assert_eq!(due(100, 105).await, [prompt.id]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_room_that_is_due_is_noted_by_whoever_asks_where_it_stands() {
+    on_each_database(async |store| {
+        let prompt = room_of(&store, 9).await;
+        let noted = async || {
+            store.heads(&[prompt.id]).await.unwrap();
+            store.take_due().into_iter().collect::<Vec<_>>()
+        };
+        assert_eq!(noted().await, [], "nobody wants to know");
+        store.note_due(10, 1_000);
+        assert_eq!(noted().await, []);
+        grow(&store, &prompt, 1).await;
+        assert_eq!(noted().await, [(prompt.id, Seq(10))]);
+        assert_eq!(noted().await, [(prompt.id, Seq(10))], "as long as it is so");
+        assert!(put(&store, &prompt, 10, None).await);
+        assert_eq!(noted().await, []);
+        let mut rows = rows_for(&store, &prompt, &[]).await;
+        rows.rows = vec![Bytes::from(vec![b'x'; 1_000])];
+        store.commit(&[rows]).await.unwrap();
+        assert_eq!(noted().await, [(prompt.id, Seq(11))], "one long row is enough");
+        assert_eq!(store.take_due().len(), 0);
     })
     .await;
 }

@@ -4,10 +4,13 @@ use super::{Authors, Owner};
 use crate::domain::{
     document::{Applied, ApplyError, EditRefusal, FrameRefusal},
     log::{Position, SocketId},
-    prompt::{self, ContentPatch, Cut},
+    prompt::{self, Cut},
     refusal::Refusal,
 };
-use crate::live::{member::Member, room::CutAsk};
+use crate::live::{
+    member::Member,
+    room::{CutAsk, Edit},
+};
 use promptroom_protocol::{Action, Command, Reply, ReplyBody, ServerFrame, SyncStep};
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
@@ -129,9 +132,15 @@ impl Owner {
             .map_err(|refusal| Refusal::RunBadRequest { detail: refusal.to_string() })
     }
 
-    pub(super) fn edit(&mut self, patch: &ContentPatch) -> Result<Position, Refusal> {
+    pub(super) fn edit(&mut self, edit: &Edit) -> Result<Position, Refusal> {
+        let room = self.room.clone();
+        let rights = room.hold_rights();
+        if *rights != edit.checked_under {
+            return Err(Refusal::RightsChanged);
+        }
+        let author = &edit.author;
         let awake = self.document.wake().map_err(EditRefusal::from);
-        let update = match awake.and_then(|document| document.edit(patch)) {
+        let update = match awake.and_then(|document| document.edit(&edit.patch)) {
             Ok(update) => update,
             Err(EditRefusal::Broken(broken)) => return Err(self.broken(broken)),
             Err(EditRefusal::TooLarge) => return Err(self.refusal(FrameRefusal::TooLarge)),
@@ -141,7 +150,10 @@ impl Owner {
             return Ok(self.room.log.lock().head());
         }
         self.edited_by(None);
-        Ok(self.room.log.lock().append_update(&update, None))
+        let position = self.room.log.lock().append_update(&update, None);
+        author.mark(position);
+        self.room.unsaved.lock().insert(author.socket, author.clone());
+        Ok(position)
     }
 
     fn edited_by(&mut self, author: Option<SocketId>) {

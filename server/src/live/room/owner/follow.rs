@@ -6,7 +6,10 @@
 
 use super::Owner;
 use crate::domain::{document::ApplyError, refusal::Refusal};
-use crate::live::room::{Fetched, Room, ToRoom};
+use crate::live::{
+    keeper::put_back,
+    room::{Fetched, Room, ToRoom},
+};
 use crate::store::{RowsAfter, Store};
 use bytes::Bytes;
 use promptroom_protocol::{LineageId, Seq};
@@ -107,10 +110,12 @@ impl Beyond {
 impl Owner {
     /// Rows that another node has written; without any, those before `first` are only said to be there.
     pub(super) fn rows(&mut self, lineage: LineageId, first: Seq, rows: Vec<Bytes>) {
+        // What cannot be numbered was not written by a node.
+        let Some(end) = first.0.checked_add(rows.len() as u64) else { return };
         if lineage != self.room.lineage {
             return;
         }
-        self.room.behind.learn(Seq(first.0.saturating_add(rows.len() as u64).saturating_sub(1)));
+        self.room.behind.learn(Seq(end.saturating_sub(1)));
         for (seq, row) in (first.0..).map(Seq).zip(rows) {
             self.row(seq, row);
         }
@@ -197,7 +202,13 @@ impl Owner {
 
     fn row(&mut self, seq: Seq, row: Bytes) {
         let head = self.room.log.lock().head_seq();
-        if seq <= head || self.room.is_ended() {
+        if self.room.is_ended() {
+            return;
+        }
+        if seq <= head {
+            if self.room.log.lock().contradicts(seq, &row) {
+                put_back(&self.room, Seq(seq.0 - 1));
+            }
             return;
         }
         if seq.0 > head.0 + 1 {

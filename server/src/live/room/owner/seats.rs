@@ -109,6 +109,10 @@ impl Owner {
             let log = self.room.log.lock();
             (have.and_then(|seq| log.rows_after(seq)), log.head(), log.head_seq())
         };
+        let rows = match rows {
+            Some(rows) if self.completes(state_vector, &rows)? => Some(rows),
+            _ => None,
+        };
         let are_rows = rows.is_some();
         let frames = match rows {
             Some(rows) => rows,
@@ -126,6 +130,19 @@ impl Owner {
         let known = self.document.wake().map(|document| document.state_vector());
         let state_vector = known.map_err(|broken| self.broken(broken))?.into();
         Ok(Caught { frames, position, head, are_rows, state_vector, told: Vec::new(), people: Vec::new() })
+    }
+
+    /// Whether the rows are all that the reader lacks: its row may be one of a history that was put back since.
+    fn completes(&mut self, state_vector: &[u8], rows: &[Bytes]) -> Result<bool, Refusal> {
+        let document = match self.document.wake() {
+            Ok(document) => document,
+            Err(broken) => return Err(self.broken(broken)),
+        };
+        let updates = rows.iter().filter_map(|frame| match ServerFrame::decode(frame) {
+            Ok(ServerFrame::Sync(SyncStep::Update(update))) => Some(update),
+            _ => None,
+        });
+        document.is_completed_by(state_vector, updates).map_err(|refusal| self.refusal(refusal))
     }
 
     fn lacks(&mut self, state_vector: &[u8]) -> Result<bool, Refusal> {
