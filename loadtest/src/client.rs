@@ -101,6 +101,8 @@ pub struct Joined {
     pub hello: Option<Hello>,
     /// The document's updates, in order.
     pub updates: Vec<Bytes>,
+    /// What the server has: the client, too, once it has taken the updates.
+    pub state_vector: Bytes,
 }
 
 /// A member's socket.
@@ -229,32 +231,37 @@ impl Client {
     ) -> Result<Joined, ClientError> {
         self.send(&ClientFrame::Join { lineage: hello.lineage, have, state_vector: has }).await?;
         let mut updates = Vec::new();
+        let mut state_vector = Bytes::new();
         self.wait_for("end of the document", |frame| {
-            if let ServerFrame::Sync(SyncStep::Step2(update) | SyncStep::Update(update)) = frame {
-                updates.push(Bytes::copy_from_slice(update));
+            match frame {
+                ServerFrame::Sync(SyncStep::Step2(update) | SyncStep::Update(update)) => {
+                    updates.push(Bytes::copy_from_slice(update));
+                }
+                ServerFrame::Sync(SyncStep::Step1(has)) => state_vector = Bytes::copy_from_slice(has),
+                _ => {}
             }
             matches!(frame, ServerFrame::Saved { .. }).then_some(())
         })
         .await?;
         self.send(&ClientFrame::Sync(SyncStep::Step2(EMPTY_UPDATE))).await?;
-        Ok(Joined { hello: Some(hello), updates })
+        Ok(Joined { hello: Some(hello), updates, state_vector })
     }
 
     async fn join_stock(&mut self) -> Result<Joined, ClientError> {
         self.send(&ClientFrame::Sync(SyncStep::Step1(NOTHING))).await?;
         let mut updates = Vec::new();
-        let mut is_asked = false;
+        let mut state_vector = None;
         self.wait_for("both sync steps", |frame| {
             match frame {
-                ServerFrame::Sync(SyncStep::Step1(_)) => is_asked = true,
+                ServerFrame::Sync(SyncStep::Step1(has)) => state_vector = Some(Bytes::copy_from_slice(has)),
                 ServerFrame::Sync(SyncStep::Step2(update)) => updates.push(Bytes::copy_from_slice(update)),
                 _ => {}
             }
-            (is_asked && !updates.is_empty()).then_some(())
+            (state_vector.is_some() && !updates.is_empty()).then_some(())
         })
         .await?;
         self.send(&ClientFrame::Sync(SyncStep::Step2(EMPTY_UPDATE))).await?;
-        Ok(Joined { hello: None, updates })
+        Ok(Joined { hello: None, updates, state_vector: state_vector.unwrap_or_default() })
     }
 
     /// Appends `text` to the load text; returns the frame's number for the saved mark.

@@ -104,19 +104,30 @@ async fn one_who_comes_back_after_a_restart_gets_the_rows_it_lacks() -> Result<(
     let token = server.token(Role::Editor)?;
     let mut ann = Member::join(&server.ws(), PROMPT, &token).await?;
     ann.write_saved("before").await?;
-    let have = ann.client().head();
+    let mut bob = Client::connect(&server.ws(), PROMPT, &ConnectOptions::page(&token)).await?;
+    let state_vector = bob.join().await?.state_vector;
+    let have = bob.head();
     for marker in ["one", "two", "three"] {
         ann.write_saved(marker).await?;
     }
     server.kill()?;
     server.start().await?;
     let mut back = Client::connect(&server.ws(), PROMPT, &ConnectOptions::page(&token)).await?;
-    // With a state vector that says nothing: the difference to it would hold "before" too.
-    let joined = back.rejoin(Some(have), NOTHING).await?;
+    let joined = back.rejoin(Some(have), &state_vector).await?;
     let text = joined.updates.concat();
     let holds = |marker: &str| text.windows(marker.len()).any(|window| window == marker.as_bytes());
     ensure!(joined.updates.len() == 3, "{} updates", joined.updates.len());
     ensure!(holds("<one>") && holds("<three>") && !holds("<before>"));
+    // A row that is not the one that the client took to be it: by its state vector it has nothing of what is before.
+    let mut back = Client::connect(&server.ws(), PROMPT, &ConnectOptions::page(&token)).await?;
+    let joined = back.rejoin(Some(have), NOTHING).await?;
+    ensure!(joined.updates.len() == 1, "{} updates", joined.updates.len());
+    let text = &joined.updates[0];
+    ensure!(
+        ["<before>", "<one>", "<three>"]
+            .iter()
+            .all(|marker| { text.windows(marker.len()).any(|window| window == marker.as_bytes()) })
+    );
     Ok(())
 }
 

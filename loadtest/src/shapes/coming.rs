@@ -3,7 +3,7 @@
 use crate::{
     bench::Lab,
     client::{Client, ConnectOptions},
-    edits::{EMPTY_UPDATE, NOTHING},
+    edits::EMPTY_UPDATE,
     latency::Latency,
     process::allow_open_files,
     report::{Bound, Figure},
@@ -12,6 +12,7 @@ use crate::{
     tasks::Tasks,
 };
 use anyhow::{Context, Result};
+use bytes::Bytes;
 use promptroom_protocol::Seq;
 use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep};
@@ -86,6 +87,7 @@ struct Absent {
     room: String,
     index: usize,
     have: Seq,
+    state_vector: Bytes,
 }
 
 async fn come_back(lab: &Lab, mut subject: Subject) -> Result<Vec<Figure>> {
@@ -101,8 +103,8 @@ async fn come_back(lab: &Lab, mut subject: Subject) -> Result<Vec<Figure>> {
             joins.start(async move {
                 let room = format!("back-{}", index / MEMBERS);
                 let mut client = Client::connect(&base, &room, &options).await?;
-                client.join().await?;
-                Ok((Absent { room, index, have: client.head() }, client))
+                let state_vector = client.join().await?.state_vector;
+                Ok((Absent { room, index, have: client.head(), state_vector }, client))
             });
         }
         members.extend(joins.all().await?);
@@ -141,7 +143,7 @@ async fn come(base: &str, options: &ConnectOptions, absent: &Absent) -> Result<(
         sleep(BACKOFF.mul_f64(rand::random::<f64>())).await;
         let joined = async {
             let mut client = Client::connect(base, &absent.room, options).await?;
-            let joined = client.rejoin(Some(absent.have), NOTHING).await?;
+            let joined = client.rejoin(Some(absent.have), &absent.state_vector).await?;
             let has_resumed = joined.updates.iter().all(|update| update.len() <= EMPTY_UPDATE.len());
             Ok::<_, anyhow::Error>((client, has_resumed))
         };

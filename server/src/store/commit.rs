@@ -60,8 +60,8 @@ pub enum CommitOutcome {
 }
 
 impl Store {
-    /// Outcomes in the order of the batch; a refused room does not touch the others. On an error nothing was written,
-    /// or (in doubt) everything: merges are idempotent, so repeat it.
+    /// Outcomes in the order of the batch; a refused room does not touch the others. On an error each room's rows are
+    /// written or not: merges are idempotent, so repeat it.
     ///
     /// # Panics
     /// If a prompt is named twice or a room has nothing to write.

@@ -95,6 +95,7 @@ impl Postgres {
             .application_name("promptroom")
             .statement_cache_capacity(CACHED_STATEMENTS)
             .options(SETTINGS);
+        look(&options).await?;
         let writers = pool(WRITERS).connect_with(options.clone()).await.map_err(unreached)?;
         // A single read is not repeated, so one that died while it lay idle, as all do when the server restarts, must
         // be found out before. A write begins a transaction, which finds it out, or is repeated by whoever wanted it.
@@ -174,6 +175,21 @@ impl Postgres {
         let closed = join_all(pools.map(|pool| pool.close()));
         let _ = tokio::time::timeout(TRANSACTION_MAX, closed).await;
     }
+}
+
+/// Whether the database can be used at all. A pool would try until its time is over, and not say why.
+async fn look(options: &PgConnectOptions) -> Result<()> {
+    let deadline = Instant::now() + TURN_WAIT_MAX;
+    let mut connection = in_time(deadline, PgConnection::connect_with(options)).await?;
+    let encoding = sqlx::query_scalar("SHOW server_encoding").fetch_one(&mut connection);
+    let encoding: String = in_time(deadline, encoding).await?;
+    in_time(deadline, connection.close()).await?;
+    if encoding == "UTF8" {
+        return Ok(());
+    }
+    Err(StoreError::Unusable(format!(
+        "the database keeps text as {encoding}, which cannot hold all that people write: create it with ENCODING 'UTF8'"
+    )))
 }
 
 /// Connections that died while they lay idle, as all do when the server restarts, are found out here and left behind.

@@ -8,6 +8,7 @@ use crate::store::query::query;
 use crate::store::suite::{add_person, add_prompt, postgres, rows_for, start_run};
 use crate::store::{CommitOutcome, LinkFor, NodeId, NodeReading, PromptRow, SecretHash, Store, database};
 use promptroom_protocol::{Role, Seq};
+use sqlx::{AssertSqlSafe, Executor as _};
 use std::task::{Context, Waker};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -353,4 +354,20 @@ fn codes_say_what_may_be_repeated() {
     assert!(matches!(of("57P01"), StoreError::Unavailable(_)));
     assert!(matches!(of("08006"), StoreError::Unavailable(_)));
     assert!(matches!(of("23505"), StoreError::Other(_)), "a broken rule is nobody's bad luck");
+}
+
+#[tokio::test]
+async fn a_database_that_cannot_hold_all_texts_is_refused_with_a_reason() {
+    let postgres = postgres().await;
+    let mut server = PgConnection::connect(&postgres.url).await.unwrap();
+    let name = format!("latin_{}", Uuid::new_v4().simple());
+    let create =
+        format!("CREATE DATABASE {name} ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0");
+    server.execute(AssertSqlSafe(create)).await.unwrap();
+    let url = format!("{}/{name}", postgres.url.rsplit_once('/').unwrap().0);
+    let refused = Store::open(&url).await.map(drop).unwrap_err();
+    assert!(refused.to_string().contains("LATIN1"), "{refused}");
+    server.execute(AssertSqlSafe(format!("DROP DATABASE {name}"))).await.unwrap();
+    server.close().await.unwrap();
+    postgres.remove().await;
 }
