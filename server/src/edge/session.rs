@@ -12,7 +12,7 @@ use crate::edge::{
 };
 use crate::live::{
     member::{COMMANDS_MAX, Member},
-    room::{Entered, Room, ToRoom},
+    room::{Brings, Entered, Room, ToRoom},
 };
 use crate::store::RowsAfter;
 use bytes::Bytes;
@@ -272,8 +272,9 @@ impl Session {
             return Err(Refusal::LineageChanged.into());
         }
         let (rows, have) = self.stored_rows(have).await;
-        let (member, state_vector) = (self.member.clone(), Box::from(state_vector));
-        let caught = self.ask(|reply| ToRoom::Join { member, have, state_vector, reply }).await?;
+        let (member, state_vector) = (self.member.clone(), Bytes::copy_from_slice(state_vector));
+        let brings = Box::new(Brings { have, rows: rows.clone(), state_vector });
+        let caught = self.ask(|reply| ToRoom::Join { member, brings, reply }).await?;
         self.outgoing.caught_up(caught.position, caught.head);
         let rows = if caught.are_rows { rows } else { Vec::new() };
         for frame in rows.into_iter().chain(caught.frames).chain(caught.told) {

@@ -8,7 +8,7 @@ mod known_runs;
 mod mail;
 pub mod owner;
 
-pub use mail::{Caught, CutAsk, Edit, Entered, Fetched, ToRoom};
+pub use mail::{Brings, Caught, CutAsk, Edit, Entered, Fetched, ToRoom};
 
 use crate::domain::{
     log::{Audience, Gap, Log, LogLimits, Position, SocketId, TooFarAhead},

@@ -8,7 +8,7 @@ use super::super::{
     keeper::Keeper,
     member::Member,
     poll::Poll,
-    room::{Room, RoomLimits, ToRoom},
+    room::{Brings, Room, RoomLimits, ToRoom},
     runs::{Runs, RunsParts},
     tasks::Tasks,
 };
@@ -195,7 +195,8 @@ impl Node {
         let member = Arc::new(Member::new(socket, person, person.role.rights(), true, session, request));
         let (room, _) = self.hub.enter(self.prompt, &member).await.unwrap();
         let state_vector = document.state_vector().into_boxed_slice();
-        let join = |reply| ToRoom::Join { member: member.clone(), have, state_vector, reply };
+        let brings = Box::new(Brings { have, rows: Vec::new(), state_vector: state_vector.into() });
+        let join = |reply| ToRoom::Join { member: member.clone(), brings, reply };
         let caught = room.ask(join).await.unwrap().unwrap();
         let mut client = Client {
             room,

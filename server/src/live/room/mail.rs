@@ -20,8 +20,7 @@ pub enum ToRoom {
     },
     Join {
         member: Arc<Member>,
-        have: Option<Seq>,
-        state_vector: Box<[u8]>,
+        brings: Box<Brings>,
         reply: oneshot::Sender<Result<Caught, Refusal>>,
     },
     /// A stock client's SyncStep1.
@@ -71,6 +70,15 @@ pub enum ToRoom {
     },
     /// Another node has opened the room, or may have missed who is here.
     WhoIsHere,
+}
+
+/// What somebody has who comes in, or comes back.
+pub struct Brings {
+    /// The newest row that it will have once it has taken `rows`.
+    pub have: Option<Seq>,
+    /// Frames of rows that the log does not have any more, from the store.
+    pub rows: Vec<Bytes>,
+    pub state_vector: Bytes,
 }
 
 /// What came of looking for rows in the store.

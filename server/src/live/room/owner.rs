@@ -217,12 +217,12 @@ impl Owner {
                     self.leave(&member);
                 }
             }
-            ToRoom::Join { member, have, state_vector, reply } => {
-                let caught = self.join(&member, have, &state_vector);
+            ToRoom::Join { member, brings, reply } => {
+                let caught = self.join(&member, &brings);
                 let _gone = reply.send(caught);
             }
             ToRoom::Ask { member, state_vector, reply } => {
-                let caught = self.catch_up(&member, None, &state_vector);
+                let caught = self.catch_up(&member, None, &[], &state_vector);
                 let _gone = reply.send(caught);
             }
             ToRoom::Update { member, update, whole } => self.update(&member, &update, whole),

@@ -10,7 +10,7 @@ use crate::domain::{
 use crate::live::{
     clock::now_ms,
     member::Member,
-    room::{Caught, Entered},
+    room::{Brings, Caught, Entered},
 };
 use bytes::Bytes;
 use promptroom_protocol::{Person, Seq, ServerFrame, SyncStep};
@@ -74,12 +74,8 @@ impl Owner {
     }
 
     /// A reader that asked for our own frames comes in, with what it has.
-    pub(super) fn join(
-        &mut self,
-        member: &Member,
-        have: Option<Seq>,
-        state_vector: &[u8],
-    ) -> Result<Caught, Refusal> {
+    pub(super) fn join(&mut self, member: &Member, brings: &Brings) -> Result<Caught, Refusal> {
+        let Brings { have, rows, state_vector } = brings;
         if !member.rights().edit && self.lacks(state_vector)? {
             // It wrote when it still might: what it holds can neither be taken nor be built upon.
             return Err(Refusal::Forbidden { what: "edit this prompt" });
@@ -92,14 +88,16 @@ impl Owner {
         let elsewhere: Vec<Person> = self.room.presence.lock().elsewhere().collect();
         let people = here.chain(elsewhere).map(|person| ServerFrame::Person(Box::new(person)).encode());
         let people = people.collect();
-        Ok(Caught { told, people, ..self.catch_up(member, have, state_vector)? })
+        Ok(Caught { told, people, ..self.catch_up(member, *have, rows, state_vector)? })
     }
 
-    /// What a reader lacks: the rows after the last one it knows, or the difference to its state vector.
+    /// What a reader lacks: the rows after the last one it knows, which it gets after those of the store; or the
+    /// difference to its state vector.
     pub(super) fn catch_up(
         &mut self,
         member: &Member,
         have: Option<Seq>,
+        stored: &[Bytes],
         state_vector: &[u8],
     ) -> Result<Caught, Refusal> {
         // A row that nobody knows of may be one of a database that was put back: what else is true then?
@@ -110,7 +108,7 @@ impl Owner {
             (have.and_then(|seq| log.rows_after(seq)), log.head(), log.head_seq())
         };
         let rows = match rows {
-            Some(rows) if self.completes(state_vector, &rows)? => Some(rows),
+            Some(rows) if self.completes(state_vector, stored, &rows)? => Some(rows),
             _ => None,
         };
         let are_rows = rows.is_some();
@@ -133,12 +131,12 @@ impl Owner {
     }
 
     /// Whether the rows are all that the reader lacks: its row may be one of a history that was put back since.
-    fn completes(&mut self, state_vector: &[u8], rows: &[Bytes]) -> Result<bool, Refusal> {
+    fn completes(&mut self, state_vector: &[u8], stored: &[Bytes], rows: &[Bytes]) -> Result<bool, Refusal> {
         let document = match self.document.wake() {
             Ok(document) => document,
             Err(broken) => return Err(self.broken(broken)),
         };
-        let updates = rows.iter().filter_map(|frame| match ServerFrame::decode(frame) {
+        let updates = stored.iter().chain(rows).filter_map(|frame| match ServerFrame::decode(frame) {
             Ok(ServerFrame::Sync(SyncStep::Update(update))) => Some(update),
             _ => None,
         });
