@@ -33,7 +33,7 @@ use uuid::Uuid;
 
 /// The newest runs of a prompt that is deleted, among which all are that can still be going.
 const RUNS_STOPPED: u32 = 1_000;
-/// Times that a change is looked at anew because rights moved.
+/// Times that a change is tried because rights move meanwhile.
 const TRIES: u32 = 3;
 
 #[derive(Clone, Debug, Default, Deserialize, ToSchema)]
@@ -164,7 +164,7 @@ pub async fn change(
 ) -> Result<axum::Json<Prompt>, Refusal> {
     let mut changed = change_once(&app, &caller, &id, &change).await;
     for _ in 1..TRIES {
-        if !matches!(changed, Err(Refusal::RightsChanged)) {
+        if !matches!(changed, Err(Refusal::RightsChanged | Refusal::RoomRestarted)) {
             break;
         }
         changed = change_once(&app, &caller, &id, &change).await;
@@ -174,7 +174,8 @@ pub async fn change(
     one(&app, &caller, row).await.map(axum::Json)
 }
 
-/// Refused with `RightsChanged` where somebody's rights moved meanwhile, whoever's they are.
+/// Refused with `RightsChanged` or `RoomRestarted` where somebody's rights moved meanwhile, whoever's they are. To do it
+/// again changes only what is not changed yet.
 async fn change_once(
     app: &App,
     caller: &Caller,

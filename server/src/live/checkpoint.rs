@@ -114,6 +114,7 @@ impl Checkpoint {
             return Err(NotEnded::Unwritten);
         }
         let Ok(_place) = self.ends.acquire().await else { return Err(NotEnded::Unwritten) };
+        let _guard = GivenUp { checkpoint: self, going: &going };
         match self.write_end(&going, &ending).await {
             Some(EndOutcome::Ended(run)) => Ok(run),
             // An end of ours that was thought to have failed.
@@ -306,6 +307,20 @@ impl Checkpoint {
     fn give_up(&self, going: &Arc<Going>) {
         self.fence(going);
         going.tape.abandon();
+    }
+}
+
+/// A run whose end panics has no driver any more: it is taken up again.
+struct GivenUp<'a> {
+    checkpoint: &'a Checkpoint,
+    going: &'a Arc<Going>,
+}
+
+impl Drop for GivenUp<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.checkpoint.give_up(self.going);
+        }
     }
 }
 

@@ -28,6 +28,7 @@ const VITAL: u32 = 1;
 const LARGE: u32 = 2;
 /// From asking for a connection to having one that answers.
 const TURN_WAIT_MAX: Duration = Duration::from_secs(4);
+const LOOK_PAUSE: Duration = Duration::from_millis(100);
 /// From the beginning of a transaction to its end.
 const TRANSACTION_MAX: Duration = Duration::from_secs(5);
 /// The same for one that carries the whole output of a run.
@@ -180,7 +181,15 @@ impl Postgres {
 /// Whether the database can be used at all. A pool would try until its time is over, and not say why.
 async fn look(options: &PgConnectOptions) -> Result<()> {
     let deadline = Instant::now() + TURN_WAIT_MAX;
-    let mut connection = in_time(deadline, PgConnection::connect_with(options)).await?;
+    let mut connection = loop {
+        match in_time(deadline, PgConnection::connect_with(options)).await {
+            // It may be starting, as this node is.
+            Err(StoreError::Unavailable(_)) if Instant::now() + LOOK_PAUSE < deadline => {
+                tokio::time::sleep(LOOK_PAUSE).await;
+            }
+            connected => break connected?,
+        }
+    };
     let encoding = sqlx::query_scalar("SHOW server_encoding").fetch_one(&mut connection);
     let encoding: String = in_time(deadline, encoding).await?;
     in_time(deadline, connection.close()).await?;

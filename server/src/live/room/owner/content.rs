@@ -133,6 +133,9 @@ impl Owner {
     }
 
     pub(super) fn edit(&mut self, edit: &Edit) -> Result<Position, Refusal> {
+        if let Err(broken) = self.document.wake() {
+            return Err(self.broken(broken));
+        }
         let room = self.room.clone();
         let rights = room.hold_rights();
         if *rights != edit.checked_under {

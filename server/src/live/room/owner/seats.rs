@@ -46,8 +46,8 @@ impl Owner {
     }
 
     pub(super) fn leave(&mut self, member: &Member) {
+        // What they wrote and is not durable still counts as theirs.
         self.room.members.lock().remove(&member.socket);
-        self.room.unsaved.lock().remove(&member.socket);
         let Some(seat) = self.seats.remove(&member.socket) else { return };
         if let Some(client) = seat.client
             && self.room.presence.lock().leave(member.socket, client, now_ms())
